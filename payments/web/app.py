@@ -105,6 +105,7 @@ def attach(app: Litestar, ctx: Context) -> None:
         {
             "ctx": ctx,
             "articles": ArticleCounter(),
+            "recent_pages": form_answers.RecentPages(),
             "inbox": Inbox(ctx.engine, synced_types=frozenset(SYNC_HANDLERS)),
             "oidc_provider": OidcProvider(ctx.settings),
         }

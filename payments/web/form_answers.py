@@ -5,14 +5,21 @@ can come back to for ten minutes. One rule for every route: a page that a handle
 is stored sealed (`infra.shown_pages`), and the browser keeps the key, in a cookie of this host. The
 key of a page for somebody who is signed in is of their session too, and is lost with it.
 
-Programs, which do not ask for HTML, are answered at once.
+Answered at once, with nothing stored: programs, which do not ask for HTML; forms of other sites;
+what is no route of ours, is refused for how it was sent, or fails on our side; and the link of a
+mail, which does the same when it is sent again, from a browser without our cookie. So that works
+without cookies, and with the one click of a mail program, which follows no redirect (RFC 8058).
 """
 
 import re
 import secrets
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
 from http.cookies import CookieError, SimpleCookie
 
 from litestar import Litestar, Response, get
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.enums import ScopeType
 from litestar.params import FromPath
@@ -21,18 +28,23 @@ from litestar.types.asgi_types import HTTPResponseStartEvent, HTTPScope
 from sqlalchemy.exc import SQLAlchemyError
 
 from payments.core.errors import PaymentsError
+from payments.core.i18n import gettext_noop
 from payments.core.settings import Settings
 from payments.infra import shown_pages
 from payments.infra.context import Context
 from payments.infra.shown_pages import Page
-from payments.web import cookies, paths
+from payments.web import cookies, csrf, paths
 from payments.web.forms import AnyRequest
 
 COOKIE = "shown"
 SESSION_COOKIES = ("staff", "donor")
 URL = "/shown"
 SECRET = re.compile(r"[0-9A-Za-z_-]{43}")
+PAGE_ID = re.compile(r"[0-9a-f]{32}")
+EXPIRED = gettext_noop("It was the answer to a form. Opening it again changes nothing.")
 SINGLE_HEADERS = {b"content-length", b"set-cookie"}
+SENT_AT_ONCE = {404, 405, 413, 429}  # as are redirects and failures of ours
+MAX_PAGES = 5_000  # of one process in the lifetime of a page
 
 
 class PageExpired(PaymentsError):
@@ -41,6 +53,28 @@ class PageExpired(PaymentsError):
     status = 410
     code = "page-expired"
     title = "This page has expired"
+
+
+class CookiesRefused(PaymentsError):
+    """The answer to a form cannot be opened by a browser that did not take its key."""
+
+    status = 403
+    code = "cookies-refused"
+    title = "Your browser took no cookie"
+
+
+class RecentPages:
+    """When this process stored pages, so that a flood of forms fills no table."""
+
+    def __init__(self) -> None:
+        self.limit = MAX_PAGES
+        self.stored_at: deque[datetime] = deque()
+
+    def is_full(self, now: datetime) -> bool:
+        """Whether as many pages are stored as may be."""
+        while self.stored_at and self.stored_at[0] <= now - shown_pages.LIFETIME:
+            self.stored_at.popleft()
+        return len(self.stored_at) >= self.limit
 
 
 class PostRedirectGet:
@@ -57,12 +91,17 @@ class PostRedirectGet:
         if ctx is None or scope["type"] != ScopeType.HTTP or not _is_form_of_browser(scope):
             await self.app(scope, receive, send)
             return
-        answer = _Answer(send)
+        recent: RecentPages = self.owner.state["recent_pages"]
+        secret = _browser_secret(ctx.settings, scope)
+        if not csrf.is_same_origin(ASGIConnection(scope)) or recent.is_full(ctx.now()):
+            await self.app(scope, receive, send)
+            return
+        answer = _Answer(send, may_hold=lambda: _has_own_page(scope, secret))
         await self.app(scope, receive, answer.send)
         if answer.start is None:
             return
         page = Page(answer.start["status"], tuple(answer.start["headers"]), bytes(answer.body))
-        secret = _browser_secret(ctx.settings, scope) or secrets.token_urlsafe(32)
+        secret = secret or secrets.token_urlsafe(32)
         binding = "" if _changes_session(ctx.settings, page) else _session(ctx.settings, scope)
         headers = tuple(pair for pair in page.headers if pair[0].lower() not in SINGLE_HEADERS)
         try:
@@ -74,6 +113,7 @@ class PostRedirectGet:
         if page_id is None:
             await answer.pass_on()
             return
+        recent.stored_at.append(ctx.now())
         cookie = cookies.host_cookie(
             ctx.settings,
             cookies.cookie_name(ctx.settings, COOKIE),
@@ -100,14 +140,15 @@ class PostRedirectGet:
 class _Answer:
     """What an application answers: a page is held back, anything else is passed on."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, may_hold: Callable[[], bool]) -> None:
         self.pass_to = send
+        self.may_hold = may_hold  # known once the request has its route
         self.start: HTTPResponseStartEvent | None = None
         self.body = bytearray()
 
     async def send(self, message: Message) -> None:
         """Take a message of the application."""
-        if message["type"] == "http.response.start" and _is_page(message):
+        if message["type"] == "http.response.start" and _is_page(message) and self.may_hold():
             self.start = message
         elif message["type"] == "http.response.body" and self.start is not None:
             self.body += message["body"]
@@ -129,12 +170,20 @@ async def shown_page(
 ) -> Response[bytes]:
     """Show the page that a form was answered with, to the browser that sent it."""
     secret = _browser_secret(ctx.settings, request.scope)
+    if not PAGE_ID.fullmatch(page_id):
+        raise PageExpired(EXPIRED)
     page = None
-    if secret is not None and re.fullmatch(r"[0-9a-f]{32}", page_id):
-        session = _session(ctx.settings, request.scope)
+    session = _session(ctx.settings, request.scope)
+    if secret is not None:
         page = await shown_pages.find(ctx, page_id, browser_secrets=(secret + session, secret))
+    elif not session and await shown_pages.is_stored(ctx, page_id):
+        raise CookiesRefused(
+            "The answer to your form is encrypted, and only a browser that takes our cookie for "
+            "ten minutes can show it. What you asked for may have been done. Nothing was charged. "
+            "To see the answer, allow cookies for this address, go back and send the form again."
+        )
     if page is None:
-        raise PageExpired("It was the answer to a form. Opening it again changes nothing.")
+        raise PageExpired(EXPIRED)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in page.headers}
     media_type = headers.pop("content-type").partition(";")[0]
     return Response(page.body, status_code=page.status, media_type=media_type, headers=headers)
@@ -152,7 +201,18 @@ def _is_page(start: HTTPResponseStartEvent) -> bool:
         name.lower() == b"content-type" and value.startswith(b"text/html")
         for name, value in start["headers"]
     )
-    return is_html and not 300 <= start["status"] < 400
+    status = start["status"]
+    return is_html and not 300 <= status < 400 and status < 500 and status not in SENT_AT_ONCE
+
+
+def _has_own_page(scope: HTTPScope, secret: str | None) -> bool:
+    """Whether an answer gets a page of its own: of a route of ours, and not of a mail's link if
+    the browser has shown no cookie.
+    """
+    route = scope.get("path_template")
+    return route is not None and (
+        secret is not None or csrf.EXEMPT_ROUTES.get(route) != csrf.SIGNED_LINK
+    )
 
 
 def _cookies(scope: Scope) -> dict[str, str]:

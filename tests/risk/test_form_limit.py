@@ -35,10 +35,12 @@ async def room(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
         yield room
 
 
-async def posts(room: Newsroom, path: str, ip: str, **fields: str) -> httpx.Response:
+async def posts(
+    room: Newsroom, path: str, ip: str, *, accept: str = "*/*", **fields: str
+) -> httpx.Response:
     """Send a form from a network, for an address never typed before unless it is given."""
     fields = {"address": next(addresses), "when": "week", "consent": "yes"} | fields
-    headers = {"x-forwarded-for": ip, "sec-fetch-site": "same-origin"}
+    headers = {"x-forwarded-for": ip, "sec-fetch-site": "same-origin", "accept": accept}
     fields |= {"privacy_version": "1"}
     return await room.web.post(path, data=fields, headers=headers)
 
@@ -88,6 +90,8 @@ async def test_a_sign_in_has_a_price_and_no_wall_and_a_sign_up_has_both(room: Ne
                 answer = await posts(room, path, "203.0.113.7", **form | {"proof": proof})
         assert answer.status_code == last, path
     assert "Retry-After" in answer.headers
+    limited = await posts(room, "/remind", "203.0.113.7", **form, accept="text/html")
+    assert (limited.status_code, await room.count("shown_pages")) == (429, 0)
 
 
 async def test_whose_mailbox_it_is_pays_as_for_a_sign_in(room: Newsroom) -> None:
