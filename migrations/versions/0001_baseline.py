@@ -543,6 +543,8 @@ def donors_tables() -> None:
         optional("address_hash", sa.LargeBinary),
         required("created_at", TIMESTAMP),
         required("mailbox_proved", sa.Boolean),
+        optional("invited_at", TIMESTAMP),
+        optional("invited_by", ROW_ID),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_donors")),
         sa.UniqueConstraint("address_hash", name=op.f("uq_donors_address_hash")),
     )

@@ -7,7 +7,7 @@ The address itself stays at Stripe and is fetched when a mail is due.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ForeignKey, delete, select, update
+from sqlalchemy import ForeignKey, delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -19,6 +19,7 @@ from payments.core.settings import Settings
 from payments.infra import address_hash, db
 
 HASH_PURPOSE = "donor"
+INVITATION_INTERVAL = timedelta(days=30)  # to one donor whose mailbox is not proved
 ERASURE_RETENTION = timedelta(days=30)  # Stripe may send events of an erased donor for so long
 
 
@@ -36,6 +37,8 @@ class Donor(db.Base):
     address_hash: Mapped[bytes | None] = mapped_column(unique=True)
     created_at: Mapped[db.Timestamp]
     mailbox_proved: Mapped[bool] = mapped_column(default=False)
+    invited_at: Mapped[db.Timestamp | None]  # last, to sign in, while the mailbox is not proved
+    invited_by: Mapped[db.Id | None]  # the mail of the outbox that did
 
 
 class DonorCustomer(db.Base):
@@ -218,6 +221,28 @@ async def is_mailbox_proved(session: AsyncSession, donor_id: str | None) -> bool
     """Whether the mailbox of a donor is proved to be theirs; that of nobody is not."""
     donor = None if donor_id is None else await session.get(Donor, donor_id)
     return donor is not None and donor.mailbox_proved
+
+
+async def claim_invitation(
+    session: AsyncSession, donor_id: str, mail_id: str, *, now: datetime
+) -> bool:
+    """Record that a mail of the outbox invites a donor to sign in. Returns whether it may: it is
+    the same mail, tried again, or none did within `INVITATION_INTERVAL`.
+    """
+    claimed_id = await session.scalar(
+        update(Donor)
+        .where(
+            Donor.id == donor_id,
+            or_(
+                Donor.invited_at.is_(None),
+                Donor.invited_at <= now - INVITATION_INTERVAL,
+                Donor.invited_by == mail_id,
+            ),
+        )
+        .values(invited_at=now, invited_by=mail_id)
+        .returning(Donor.id)
+    )
+    return claimed_id is not None
 
 
 async def lock(session: AsyncSession, donor_id: str) -> None:

@@ -55,8 +55,7 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     if address is None:
         raise Undeliverable
     if not donor.mailbox_proved and ctx.settings.donor_mails is not DonorMails.FULL:
-        async with ctx.sessions() as session:
-            return await subscription_mail.invitation(ctx, session, donor.id, address, locale)
+        return await subscription_mail.invitation(ctx, mail, donor.id, address)
     rendered = render.render(mail.kind, locale, variables, subscription_mail.brand_for(ctx))
     return AddressedMail(address, rendered)
 
@@ -93,6 +92,9 @@ async def _payment(
         if subscription is not None and subscription.is_live
         else None
     )
+    variables |= subscription_mail.links_without_sign_in(
+        ctx, contribution_id, donor.id, locale, is_proved=donor.mailbox_proved
+    )
     return donor, variables | {
         "publication": ctx.settings.publication_name,
         "reference": contribution_id[:8].upper(),
@@ -102,7 +104,6 @@ async def _payment(
         else subscription_mail.amount_phrase(subscription, locale),
         "refunded": "" if refunded is None else money.format(refunded, locale),
         "manage_link": links.localised(links.manage_link(ctx), locale),
-        "cancel_link": links.localised(links.cancel_link(ctx, contribution_id, donor.id), locale),
     }
 
 

@@ -5,7 +5,7 @@ proved (`donors.Donor`) gets none of them, but an invitation to sign in, which n
 the newsroom, whose donors are in no danger, writes in its own name (`PAYMENTS_DONOR_MAILS=full`).
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,14 +31,13 @@ from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import ARREARS_STATUSES, Subscription, SubscriptionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context
-from payments.mail import brand, links, outbox, render
+from payments.mail import brand, links, render
 from payments.mail.brand import Brand
 from payments.mail.outbox import MailKind, OutboxMail, Undeliverable
 from payments.mail.render import AddressedMail
 
 INVOICE_KINDS = (MailKind.PAYMENT_FAILED, MailKind.ACTION_NEEDED)
 PAUSE_KINDS = (MailKind.PAUSED, MailKind.SKIPPED)
-INVITATION_INTERVAL = timedelta(days=30)  # to one donor whose mailbox is not proved
 END_KINDS = (MailKind.LAPSED, MailKind.CANCELLED)
 
 
@@ -71,15 +70,21 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     locale = i18n.negotiate_locale(mail.language)
     async with ctx.sessions() as session:
         donor_id = (await contributions.get(session, subscription.contribution_id)).donor_id
-        is_full = ctx.settings.donor_mails is DonorMails.FULL
-        if not is_full and not await donors.is_mailbox_proved(session, donor_id):
-            return await invitation(ctx, session, donor_id, customer.email, locale)
+        is_proved = await donors.is_mailbox_proved(session, donor_id)
+    if not is_proved and ctx.settings.donor_mails is not DonorMails.FULL:
+        return await invitation(ctx, mail, donor_id, customer.email)
+    async with ctx.sessions() as session:
         others = await _others(session, mail.kind, subscription)
         if mail.kind is MailKind.SECOND_BEGUN and not others:
             return None  # one of the two has ended
-        variables = await _other_variables(ctx, session, mail, subscription, others)
+        variables = await _other_variables(
+            ctx, session, mail, subscription, others, is_proved=is_proved
+        )
     variables["still_open"] = await _is_still_open(ctx, mail.kind, subscription)
-    variables |= _template_variables(ctx, subscription, donor_id, invoice, locale)
+    variables |= _template_variables(ctx, subscription, invoice, locale)
+    variables |= links_without_sign_in(
+        ctx, subscription.contribution_id, donor_id, locale, is_proved=is_proved
+    )
     rendered = render.render(mail.kind, locale, variables, brand_for(ctx))
     return AddressedMail(customer.email, rendered)
 
@@ -91,20 +96,38 @@ def brand_for(ctx: Context) -> Brand | None:
 
 
 async def invitation(
-    ctx: Context, session: AsyncSession, donor_id: str | None, address: str, locale: str
+    ctx: Context, mail: OutboxMail, donor_id: str | None, address: str
 ) -> AddressedMail | None:
     """Return what a mailbox that is not proved gets instead: to sign in, and nothing of what for.
 
-    None where one was sent within `INVITATION_INTERVAL`.
+    None where another mail did so within `donors.INVITATION_INTERVAL`, and for nobody: they could
+    not sign in.
     """
-    if donor_id is not None:
-        given = await subscriptions.list_for_donor(session, donor_id)
-        ids = [one.stripe_subscription_id for one in given]
-        if await outbox.was_sent_since(session, ids, ctx.now() - INVITATION_INTERVAL):
+    if donor_id is None:
+        return None
+    async with ctx.sessions.begin() as session:
+        if not await donors.claim_invitation(session, donor_id, mail.id, now=ctx.now()):
             return None
+    locale = i18n.negotiate_locale(mail.language)
     manage_link = links.localised(links.manage_link(ctx), locale)
     rendered = render.render("sign_in_invitation", locale, {"manage_link": manage_link})
     return AddressedMail(address, rendered)
+
+
+def links_without_sign_in(
+    ctx: Context, contribution_id: str, donor_id: str | None, locale: str, *, is_proved: bool
+) -> dict[str, object]:
+    """Return the links that change something for whoever has the mail; None in a mailbox that is
+    not proved: with a mistyped address it is a stranger's, who could end the donor's payments.
+    """
+    if not is_proved:
+        return {"card_update_link": None, "cancel_link": None}
+    fix_link = links.card_update_link(ctx, contribution_id, donor_id)
+    stop_link = links.cancel_link(ctx, contribution_id, donor_id)
+    return {
+        "card_update_link": links.localised(fix_link, locale),
+        "cancel_link": links.localised(stop_link, locale),
+    }
 
 
 async def _others(
@@ -161,7 +184,6 @@ async def _open_invoice(ctx: Context, invoice_id: str) -> stripe.Invoice | None:
 def _template_variables(
     ctx: Context,
     subscription: Subscription,
-    donor_id: str | None,
     invoice: stripe.Invoice | None,
     locale: str,
 ) -> dict[str, object]:
@@ -177,9 +199,6 @@ def _template_variables(
         confirm_link = invoice.hosted_invoice_url
         if invoice.next_payment_attempt is not None:
             retry_at = from_unix(invoice.next_payment_attempt)
-    contribution_id = subscription.contribution_id
-    fix_link = links.card_update_link(ctx, contribution_id, donor_id)
-    stop_link = links.cancel_link(ctx, contribution_id, donor_id)
     return {
         "annual": frequency is Frequency.ANNUAL,
         "periodic": frequency is Frequency.PERIODIC,
@@ -193,10 +212,8 @@ def _template_variables(
         "card_expires_on": None if expires_on is None else i18n.format_day(expires_on, locale),
         "retry_on": day(retry_at),
         "confirm_link": confirm_link,
-        "card_update_link": links.localised(fix_link, locale),
-        "cancel_link": links.localised(stop_link, locale),
         "manage_link": links.localised(links.manage_link(ctx), locale),
-        "reference": contribution_id[:8].upper(),  # as on the page after paying
+        "reference": subscription.contribution_id[:8].upper(),  # as on the page after paying
     }
 
 
@@ -225,6 +242,8 @@ async def _other_variables(
     mail: OutboxMail,
     subscription: Subscription,
     others: list[Subscription],
+    *,
+    is_proved: bool,
 ) -> dict[str, object]:
     """Return what is said of the donor's other subscriptions, each by what is so of it."""
     locale = i18n.negotiate_locale(mail.language)
@@ -250,14 +269,16 @@ async def _other_variables(
     for other in others:
         state = await second_mail.state_of(session, other)
         contribution = await contributions.get(session, other.contribution_id)
-        stop_link = links.cancel_link(ctx, contribution.id, contribution.donor_id)
+        stopping = links_without_sign_in(
+            ctx, contribution.id, contribution.donor_id, locale, is_proved=is_proved
+        )
         said.append(
             {
                 "amount_phrase": amount_phrase(other, locale),
                 "begun_on": second_mail.begun_on(ctx, other, all_of_them, locale),
                 "state": state.word,
                 "date": _format_day(ctx, state.at, locale),
-                "cancel_link": links.localised(stop_link, locale),
+                "cancel_link": stopping["cancel_link"],
             }
         )
     begun_on = second_mail.begun_on(ctx, subscription, all_of_them, locale)

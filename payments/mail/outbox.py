@@ -143,16 +143,6 @@ async def known_keys(session: AsyncSession, keys: Sequence[str]) -> set[str]:
     return {by_hash[one] for one in stored}
 
 
-async def was_sent_since(
-    session: AsyncSession, subscription_ids: Sequence[str], moment: datetime
-) -> bool:
-    """Whether a mail about one of these subscriptions was sent after a moment."""
-    query = select(OutboxMail.id).where(
-        OutboxMail.subscription_id.in_(subscription_ids), OutboxMail.sent_at > moment
-    )
-    return await session.scalar(query.limit(1)) is not None
-
-
 async def purge(session: AsyncSession, now: datetime) -> None:
     """Delete mails that are past their retention."""
     is_old = (OutboxMail.status != MailStatus.PENDING) & (

@@ -93,7 +93,7 @@ DONOR_IDENTIFIERS = DataClass(
     {
         "contributions": "donor_id stripe_session_id language",
         "donor_customers": "stripe_customer_id donor_id",
-        "donors": "id address_hash created_at mailbox_proved",
+        "donors": "id address_hash created_at mailbox_proved invited_at invited_by",
         "muted_subscriptions": "stripe_subscription_id muted_at",
         "emergency_stop_items": "emergency_stop_id stripe_subscription_id state attempts",
         "subscription_changes": "subscription_id",

@@ -20,7 +20,7 @@ GONE: Mapping[str, str] = {
     "charges": "stripe_payment_intent_id",
     "donor_customers": "stripe_customer_id donor_id",
     "donor_sessions": "token_hash donor_id expires_at",
-    "donors": "id address_hash created_at",
+    "donors": "id address_hash created_at invited_at invited_by",
     "emergency_stop_items": "stripe_subscription_id",
     "erased_at_stripe": "stripe_object_id erased_at",
     "erasures": "address_hash erased_at",
@@ -63,7 +63,8 @@ BOOKS: Mapping[str, str] = {
     "period_closings": "month zone closed_at closed_by chain_head checklist manifest_hash pack"
     " reopened_at reopened_by reopen_reason",
     "refunds": "id stripe_refund_id stripe_charge_id reason requested_by idempotency_key"
-    " requested_at balance_transaction failure_balance_transaction failure_reason synced_at",
+    " requested_at succeeded_at balance_transaction failure_balance_transaction failure_reason"
+    " synced_at",
     "stripe_events": "id type object_type object_id api_version created received_at",
     "subscription_changes": "id decided_at done_at failed_at",
     "subscriptions": "contribution_id stripe_price_id started_at billing_anchor_at"

@@ -222,6 +222,12 @@ CHARGES = {
 def test_whoever_hears_of_a_charge_can_stop_it_from_the_mail(kind: MailKind) -> None:
     rendered = render.render(kind, "en", template_variables("en", interval=MONTH, bare=False))
     assert ("/stop/" in rendered.text) is (kind in CHARGES)
+    unproved = {"cancel_link": None, "card_update_link": None}
+    variables = {**template_variables("en", interval=MONTH, bare=False), **unproved}
+    rendered = render.render(kind, "en", variables)  # to what may be a stranger's mailbox
+    assert "no sign-in needed" not in rendered.text
+    assert re.search("/(fix|stop)/", rendered.text) is None
+    assert "/manage" in rendered.text
 
 
 @pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)

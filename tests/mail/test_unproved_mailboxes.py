@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from payments.core.identifiers import new_row_id
 from payments.giving import payment_mail, subscription_mail
 from payments.mail import render
 from payments.mail.outbox import MailKind, OutboxMail
@@ -93,6 +94,7 @@ async def test_each_kind_of_mail_needs_a_proved_mailbox_or_is_for_any(room: News
     # mails about payments: tests/mail/test_payment_mails.py
     for kind in sorted(set(MailKind) - FOR_ANY_MAILBOX - set(payment_mail.KINDS)):
         mail = OutboxMail(
+            id=new_row_id(),
             kind=kind,
             subscription_id=subscription_id,
             object_id=invoice_id,
@@ -110,7 +112,7 @@ async def test_each_kind_of_mail_needs_a_proved_mailbox_or_is_for_any(room: News
                     text(f"UPDATE subscriptions SET {one} WHERE stripe_subscription_id = :id"),  # noqa: S608 - of this test
                     given,
                 )
-        await execute(room, "UPDATE donors SET mailbox_proved = false")
+        await execute(room, "UPDATE donors SET mailbox_proved = false, invited_at = NULL")
         unproved = await subscription_mail.compose(room.ctx, mail)
         assert unproved is not None, kind
         assert_names_nothing(unproved.rendered)
