@@ -6,7 +6,8 @@ mail waits and is tried again, and a person is asked to look: at once where it i
 once several mails are refused alike or one for a day. Where very many mailboxes in a row are said
 not to exist, that is a mail server that refuses everybody.
 
-A row is a mail that was refused and has not been accepted since, by a hash of its id.
+A row is a mail that was refused and has not been accepted since, by a hash of its id, or a status
+that was reported.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import aiosmtplib
-from sqlalchemy import String, delete, func, or_, select
+from sqlalchemy import String, delete, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -35,6 +36,10 @@ REFUSED_FOR = timedelta(days=1)  # or so long
 # So many mailboxes are missing, with no mail accepted in between: it is not about the mailboxes.
 MISSING_MAILBOXES, MISSING_WITHIN = 10, timedelta(hours=1)
 RETENTION = timedelta(days=8)  # a mail is tried for seven
+
+_UNMUTE_SQL = text(
+    "DELETE FROM suppressed_addresses WHERE reason = 'bounced' AND suppressed_at > :since"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +83,9 @@ def refusal_of(error: BaseException) -> Refusal | None:
     return parse(error.code, error.message)
 
 
-def parse(code: int, text: str) -> Refusal:
+def parse(code: int, message: str) -> Refusal:
     """Return the refusal of an answer. An enhanced status of another class is not believed."""
-    found = ENHANCED_STATUS.match(text.strip())
+    found = ENHANCED_STATUS.match(message.strip())
     if found is not None and int(found[1]) == code // 100:
         return Refusal(".".join(str(int(part)) for part in found.groups()))
     return Refusal(str(code))
@@ -106,10 +111,17 @@ async def record(session: AsyncSession, mail_id: str, refusal: Refusal, *, now: 
     if not is_alert and not refusal.is_no_mailbox:
         is_alert = await _count(session, MailRefusal.status == refusal.status) >= REFUSED_ALIKE
     if is_alert:
-        await raise_alert(session, refusal, now=now)
+        await _raise_alert(session, refusal, now=now)
 
 
-async def raise_alert(session: AsyncSession, refusal: Refusal, *, now: datetime) -> None:
+async def record_report(session: AsyncSession, refusal: Refusal, *, now: datetime) -> None:
+    """Record a refusal about us that a mail server reports of a mail it had accepted, and raise an
+    alert. Which mail is not said: it stays until none like it was reported for `RETENTION`.
+    """
+    await record(session, f"report:{refusal.status}", refusal, now=now)
+
+
+async def _raise_alert(session: AsyncSession, refusal: Refusal, *, now: datetime) -> None:
     """Have a person look at refusals of one status."""
     await alerts.raise_alert(session, AlertKind.MAIL_REFUSED, object_id=refusal.status, now=now)
 
@@ -118,7 +130,8 @@ async def record_missing_mailbox(
     session: AsyncSession, mail_id: str, refusal: Refusal, *, now: datetime
 ) -> bool:
     """Record that a mailbox is said not to exist. Returns whether that is believed: not where so
-    many are that it is the server, about which an alert is raised.
+    many are that it is the server, about which an alert is raised. Then those before are not
+    believed any more either, and may be written to.
     """
     await record(session, mail_id, refusal, now=now)
     missing = await _count(
@@ -128,7 +141,8 @@ async def record_missing_mailbox(
     )
     if missing < MISSING_MAILBOXES:
         return True
-    await raise_alert(session, refusal, now=now)
+    await session.execute(_UNMUTE_SQL, {"since": now - MISSING_WITHIN})
+    await _raise_alert(session, refusal, now=now)
     return False
 
 

@@ -129,6 +129,18 @@ async def test_a_mailbox_that_bounced_or_complained_is_left_alone(database: str,
         await signs_up(browser)
         await passes(room, DAY)
         assert len(room.mails()) == 1
+        # Another mail that is accepted says nothing of those that were reported.
+        opened = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL"
+        await room.web.post("/webhooks/mail", json={"events": others}, headers=headers)
+        for days, still in ((0, [("mail_refused", "5.7.1")]), (9, [])):
+            await passes(room, days * DAY)
+            room.mail_server.refusal = "450 4.2.0 greylisted"
+            await asks(room, address=f"other{days}@example.org")
+            await works(room)
+            room.mail_server.refusal = ""
+            await works(room)
+            assert f"other{days}@example.org" in room.mails()[-1].to
+            assert await room.rows(opened) == still
 
 
 async def test_nobody_tells_of_bounces_where_no_token_is_set(newsroom: Newsroom) -> None:
@@ -157,11 +169,14 @@ async def test_a_server_that_knows_no_mailbox_at_all_is_not_believed(newsroom: N
     await works(newsroom)
     opened = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL"
     assert await newsroom.rows(opened) == [("mail_refused", "5.1.1")]
-    assert await newsroom.count("suppressed_addresses") == 9
+    assert await newsroom.count("suppressed_addresses") == 0  # nor of the nine before
     newsroom.mail_server.refusal = ""
     await works(newsroom)
     assert len(newsroom.mails()) == 3
     assert await newsroom.rows(opened) == []
+    await asks(newsroom, address="reader0@example.org")
+    await works(newsroom)
+    assert newsroom.mails()[-1].to == ["reader0@example.org"]
 
 
 # --- hostile use ----------------------------------------------------------------------------------

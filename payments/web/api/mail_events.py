@@ -83,5 +83,5 @@ async def _is_no_mailbox(ctx: Context, status: str) -> bool:
     refusal = refusals.parse_status(status)
     if refusal is not None and refusal.is_about_us:
         async with ctx.sessions.begin() as session:
-            await refusals.raise_alert(session, refusal, now=ctx.now())
+            await refusals.record_report(session, refusal, now=ctx.now())
     return refusal is not None and refusal.is_no_mailbox
