@@ -1669,6 +1669,7 @@ def infra_tables() -> None:
         required("account_id", sa.String(255)),
         required("livemode", sa.Boolean),
         required("bound_at", TIMESTAMP),
+        optional("own_name_since", TIMESTAMP),
         sa.CheckConstraint("is_bound", name=op.f("ck_stripe_accounts_there_is_one")),
         sa.PrimaryKeyConstraint("is_bound", name=op.f("pk_stripe_accounts")),
     )

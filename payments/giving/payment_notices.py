@@ -34,16 +34,14 @@ PAGE_SIZE = 500
 async def enqueue_thanks(ctx: Context) -> int:
     """Enqueue the mail of every new payment. Returns how many.
 
-    None of payments from before this service came to the account, from protected countries and of
+    None of payments from before `mailed_about_since`, from protected countries and of
     erased donors.
     """
-    if ctx.settings.donor_mails is not DonorMails.FULL:
-        return 0
     async with ctx.sessions.begin() as session:
-        account = await stripe_account.get(session)
-        if account is None or await emergency_stops.is_stopping_all(session):
+        mailed_since = await mailed_about_since(ctx, session)
+        if mailed_since is None:
             return 0
-        since = max(account.bound_at, ctx.now() - THANKED_FOR)
+        since = max(mailed_since, ctx.now() - THANKED_FOR)
         query = (
             _payments()
             .where(
@@ -57,6 +55,25 @@ async def enqueue_thanks(ctx: Context) -> int:
         for charge_id, language in rows:
             await _enqueue(session, MailKind.THANKS, charge_id, language, now=ctx.now())
     return len(rows)
+
+
+async def mailed_about_since(ctx: Context, session: AsyncSession) -> datetime | None:
+    """Return since when payments are mailed about; None while they are not, or all are stopped.
+
+    That is since the newsroom writes in its own name, as far as this service saw: who gave before
+    was told that no mail comes unless they ask.
+    """
+    account = await stripe_account.get(session)
+    if account is None:
+        return None
+    if ctx.settings.donor_mails is not DonorMails.FULL:
+        account.own_name_since = None
+        return None
+    if account.own_name_since is None:
+        account.own_name_since = ctx.now()
+    if await emergency_stops.is_stopping_all(session):
+        return None
+    return max(account.bound_at, account.own_name_since)
 
 
 async def request_receipt(
@@ -102,10 +119,10 @@ async def enqueue_statements(ctx: Context) -> int:
         aggregate_order_by(Contribution.language, Charge.charged_at.desc(), Charge.stripe_charge_id)
     )[1]
     async with ctx.sessions.begin() as session:
-        account = await stripe_account.get(session)
-        if account is None or await emergency_stops.is_stopping_all(session):
+        mailed_since = await mailed_about_since(ctx, session)
+        if mailed_since is None:
             return 0
-        since = max(datetime(year, 1, 1, tzinfo=zone), account.bound_at)
+        since = max(datetime(year, 1, 1, tzinfo=zone), mailed_since)
         query = (
             of_donors(select(Contribution.donor_id, newest_language).select_from(Charge))
             .where(

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.brand_settings import DonorMails
 from payments.core.errors import (
     PaymentsError,
     StripePermissionMissing,
@@ -52,6 +53,8 @@ class StripeAccount(db.Base):
     account_id: Mapped[db.StripeId]
     livemode: Mapped[bool]
     bound_at: Mapped[db.Timestamp]  # what happened at Stripe before is history
+    # since when donors are thanked for each payment; null while they are not
+    own_name_since: Mapped[db.Timestamp | None]
 
 
 async def get(session: AsyncSession) -> StripeAccount | None:
@@ -83,12 +86,7 @@ async def ensure_bound(ctx: Context) -> None:
     async with ctx.sessions.begin() as session:
         await session.execute(
             insert(StripeAccount)
-            .values(
-                is_bound=True,
-                account_id=account_id,
-                livemode=ctx.settings.livemode,
-                bound_at=ctx.now(),
-            )
+            .values(is_bound=True, **_binding(ctx, account_id))
             .on_conflict_do_nothing()
         )
         problem = _describe_mismatch(ctx, await get(session), account_id)
@@ -110,6 +108,17 @@ async def require_verified(ctx: Context) -> None:
             "Stripe does not have an object that is here, and the key may not read whose account "
             "it is of. Nothing was changed. Give the key the permission to read its account."
         )
+
+
+def _binding(ctx: Context, account_id: str) -> dict[str, str | bool | datetime | None]:
+    """Return the columns of an account that is bound now."""
+    is_own_name = ctx.settings.donor_mails is DonorMails.FULL
+    return {
+        "account_id": account_id,
+        "livemode": ctx.settings.livemode,
+        "bound_at": ctx.now(),
+        "own_name_since": ctx.now() if is_own_name else None,
+    }
 
 
 async def _account_of_key(ctx: Context) -> str:
@@ -151,11 +160,7 @@ async def bind(ctx: Context, account_id: str) -> str:
         raise WrongStripeAccount(
             f"The key is of Stripe account {actual_id}, not of {account_id}. Nothing was changed."
         )
-    values = {
-        "account_id": account_id,
-        "livemode": ctx.settings.livemode,
-        "bound_at": ctx.now(),
-    }
+    values = _binding(ctx, account_id)
     async with ctx.sessions.begin() as session:
         await session.execute(
             insert(StripeAccount)

@@ -260,7 +260,7 @@ HOUSEKEEPING = DataClass(
         "emergency_stops": "id group mode decided_at proved_at left_at_stripe lifted_at",
         "import_cursors": "name reached_at",
         "schedule_failures": "name failures failed_since",
-        "stripe_accounts": "is_bound account_id livemode bound_at",
+        "stripe_accounts": "is_bound account_id livemode bound_at own_name_since",
     },
 )
 DATA_CLASSES = (

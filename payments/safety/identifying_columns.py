@@ -96,7 +96,7 @@ OTHERS: Mapping[str, str] = {
     "staff_links": "token_sha256 staff_id expires_at",
     "staff_passkeys": "credential_id staff_id public_key registered_at last_used_at",
     "staff_sessions": "token_sha256 staff_id expires_at last_seen_at authenticated_at",
-    "stripe_accounts": "account_id bound_at",
+    "stripe_accounts": "account_id bound_at own_name_since",
     "used_challenges": "challenge_sha256 expires_at",
     "used_tokens": "digest expires_at",
 }

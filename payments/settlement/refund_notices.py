@@ -11,11 +11,9 @@ from payments.core.brand_settings import DonorMails
 from payments.giving import payment_notices
 from payments.giving.charges import Charge
 from payments.giving.contributions import Contribution
-from payments.infra import stripe_account
 from payments.infra.context import Context
 from payments.mail import outbox
 from payments.mail.outbox import MailKind, OutboxMail
-from payments.risk import emergency_stops
 from payments.settlement.refunds import Refund, RefundStatus
 
 # From the moment it was first seen to have succeeded: some banks take weeks.
@@ -30,8 +28,8 @@ async def enqueue(ctx: Context) -> int:
     key = literal(f"{MailKind.REFUNDED}:") + Refund.id
     digest = func.encode(func.sha256(func.convert_to(key, "UTF8")), "hex")
     async with ctx.sessions.begin() as session:
-        account = await stripe_account.get(session)
-        if account is None or await emergency_stops.is_stopping_all(session):
+        mailed_since = await payment_notices.mailed_about_since(ctx, session)
+        if mailed_since is None:
             return 0
         query = (
             payment_notices.of_donors(
@@ -41,7 +39,7 @@ async def enqueue(ctx: Context) -> int:
             )
             .where(
                 Refund.status == RefundStatus.SUCCEEDED,
-                Refund.requested_at >= account.bound_at,
+                Refund.requested_at >= mailed_since,
                 Refund.succeeded_at >= ctx.now() - NOTIFIED_FOR,
                 ~select(OutboxMail.id).where(OutboxMail.key == digest).exists(),
             )

@@ -1,11 +1,13 @@
 """Mails about payments: thanks, receipts, refunds, statements; branded, neutral or none."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from payments.core.brand_settings import DonorMails
 from payments.giving import outbox_sender, payment_notices
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.safety import emergency_stop
@@ -22,6 +24,11 @@ BRAND = {
     "receipt_entity": "Stichting Example",
     "receipt_tax_line": "No goods or services were provided.",
 }
+SERVES_FOR_A_YEAR = """
+    UPDATE stripe_accounts
+       SET bound_at = bound_at - interval '1 year',
+           own_name_since = own_name_since - interval '1 year'
+"""
 
 
 async def notifies(room: Newsroom) -> None:
@@ -164,6 +171,20 @@ async def test_a_neutral_receipt_is_for_whoever_asks_and_proved_the_mailbox(
         assert TELLTALE.search(without_tokens(mail.part())) is None
         assert "Example" not in mail.part()
 
+        await newsroom.advances_time(timedelta(minutes=1))
+        full = newsroom.ctx.settings.model_copy(update={"donor_mails": DonorMails.FULL})
+        in_own_name = replace(newsroom.ctx, settings=full)
+        for thanked in (1, 0):  # whoever gave before was told that no mail comes
+            assert await payment_notices.enqueue_thanks(in_own_name) == 0
+            if thanked:
+                await newsroom.advances_time(timedelta(minutes=1))
+            else:
+                assert await payment_notices.enqueue_thanks(newsroom.ctx) == 0
+            await newsroom.gives(1000, "once")
+            await newsroom.runs_until_idle()
+            await newsroom.advances_time(timedelta(minutes=1))
+            assert await payment_notices.enqueue_thanks(in_own_name) == thanked
+
 
 async def test_where_no_mails_are_sent_none_is_but_the_link_that_is_asked_for(
     database: str,
@@ -201,7 +222,7 @@ async def test_history_a_late_find_and_a_protected_donor_are_not_thanked(databas
             await execute(room, f"UPDATE {undo}")
         # a debit that a bank has confirmed after two weeks
         await execute(room, "UPDATE charges SET charged_at = charged_at - interval '14 days'")
-        await execute(room, "UPDATE stripe_accounts SET bound_at = bound_at - interval '1 year'")
+        await execute(room, SERVES_FOR_A_YEAR)
         assert await payment_notices.enqueue_thanks(room.ctx) == 1
         await execute(room, "UPDATE contributions SET protected = true")
         await room.runs_due_jobs()  # it became known in between
@@ -218,12 +239,12 @@ async def test_nobody_is_written_to_once_a_stop_or_protection_is_known(database:
         await room.stripe_owner.v1.refunds.create_async({"charge": str(rows[0][0]), "amount": 250})
         await room.runs_until_idle()
         for change in (
-            "stripe_accounts SET bound_at = bound_at - interval '1 year'",
             "charges SET charged_at = charged_at - interval '10 days'",
             "charges SET charged_at = charged_at - interval '1 day' WHERE amount = 750",
             "contributions SET language = 'ru' WHERE frequency = 'once'",  # her older one
         ):
             await execute(room, f"UPDATE {change}")
+        await execute(room, SERVES_FOR_A_YEAR)
         await room.advances_time(timedelta(days=6))
         await room.runs_until_idle()
 
