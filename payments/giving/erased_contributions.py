@@ -113,7 +113,7 @@ _RENAME_SUBSCRIPTIONS_SQL = text("""
       FROM renamed r
      WHERE s.stripe_subscription_id = r.old_id
 """)
-# Mails about their payments, and about the years of those who gave them.
+# Mails about their payments, and about the years of those who gave nothing else.
 _DELETE_PAYMENT_MAILS_SQL = text("""
     DELETE FROM outbox_mails
      WHERE split_part(object_id, ':', 1) IN (
@@ -122,9 +122,13 @@ _DELETE_PAYMENT_MAILS_SQL = text("""
              JOIN payment_intent_links i USING (stripe_payment_intent_id)
             WHERE i.contribution_id = ANY(:ids))
         OR split_part(object_id, ':', 1) IN (
-           SELECT donor_id
-             FROM contributions
-            WHERE id = ANY(:ids))
+           SELECT c.donor_id
+             FROM contributions c
+            WHERE c.id = ANY(:ids)
+              AND NOT EXISTS (
+                  SELECT FROM contributions other
+                   WHERE other.donor_id = c.donor_id
+                     AND other.id <> ALL(:ids)))
 """)
 _MAILS_ABOUT_SQL = text("SELECT object_id FROM outbox_mails WHERE subscription_id = ANY(:ids)")
 

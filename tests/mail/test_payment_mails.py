@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from payments.core.brand_settings import DonorMails
-from payments.giving import outbox_sender, payment_notices
+from payments.giving import donor_attribution, outbox_sender, payment_notices
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.safety import emergency_stop
 from payments.settlement import refund_notices
@@ -290,6 +290,18 @@ async def test_nobody_is_written_to_once_a_stop_or_protection_is_known(database:
             "INSERT INTO muted_subscriptions (stripe_subscription_id, muted_at)"
             " SELECT stripe_subscription_id, now() FROM subscriptions ON CONFLICT DO NOTHING"
         ) == sorted(in_russian * 2)  # fmt: skip
+
+        # Where one of several is erased, the year's statement was mailed all the same.
+        await execute(room, "DELETE FROM muted_subscriptions")
+        assert statement in await mails_once()
+        for frequency, left in (("once", 1), ("monthly", 0)):
+            query = f"SELECT id FROM contributions WHERE frequency = '{frequency}'"  # noqa: S608 - ours
+            ((id_,),) = await room.rows(query)
+            async with room.ctx.sessions.begin() as session:
+                await donor_attribution.protect(session, str(id_), now=room.clock())
+            assert await payment_notices.enqueue_statements(room.ctx) == 0
+            kept = "SELECT count(*) FROM outbox_mails WHERE kind = 'yearly_statement'"
+            assert await room.rows(kept) == [(left,)]
 
 
 def test_protection_refuses_mails_in_the_newsrooms_name(tmp_path: Path) -> None:
