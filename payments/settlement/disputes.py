@@ -122,10 +122,14 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) 
 
 def _is_withdrawn(fetched: stripe.Dispute) -> bool:
     """Whether a dispute took its amount off our balance and has not put it back, by the money that
-    moved: an inquiry moves none, and of a prevented dispute the status does not say.
+    moved: an inquiry moves none, and of a prevented dispute the status does not say. Of one that is
+    lost a part may come back, and the whole still counts as taken; of another the sums may differ
+    by the rates of exchange.
     """
     moved = [transaction.amount for transaction in fetched.balance_transactions]
-    return sum(amount < 0 for amount in moved) > sum(amount > 0 for amount in moved)
+    is_lost = fetched.status == DisputeStatus.LOST
+    taken, put_back = sum(amount < 0 for amount in moved), sum(amount > 0 for amount in moved)
+    return taken > put_back or (is_lost and sum(moved) < 0)
 
 
 async def _update_alerts(ctx: Context, session: AsyncSession, dispute: Dispute) -> None:

@@ -204,7 +204,18 @@ async def test_a_dispute_closed_and_reopened_in_one_second_ends_as_it_is_at_stri
     await newsroom.runs_due_jobs()
     await newsroom.runs_until_idle()
     assert await status(newsroom) == ["lost"]
+    # "Partially won" in the dashboard: lost, and a part is put back.
+    taken_back = "SELECT taken_back FROM returned_money"
+    account = newsroom.sandbox.account
+    at_stripe = account.store.objects[dispute]
+    [withdrawn] = at_stripe["balance_transactions"]
+    at_stripe["balance_transactions"].append({**withdrawn, "id": "txn_a_part", "amount": 1000})
+    account.emit("charge.dispute.funds_reinstated", at_stripe)
+    await newsroom.runs_until_idle()
+    assert await newsroom.rows(taken_back) == [(2500,)]  # not all of it is given again
+    del at_stripe["balance_transactions"][1]
     newsroom.sandbox.decide_dispute(dispute, won=True)  # on appeal
     await newsroom.runs_until_idle()
     assert await status(newsroom) == ["won"]
+    assert await newsroom.rows(taken_back) == []
     assert await balance_of(newsroom, "disputes") == 0
