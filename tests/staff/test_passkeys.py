@@ -10,7 +10,10 @@ from payments.infra import alerts
 from payments.infra.alerts import AlertKind
 from payments.staff import accounts, administration, passkeys
 from payments.staff.accounts import Role
+from payments.web import csrf
+from payments.web.paths import STAFF_PREFIXES
 from tests.support.colleague import Colleague, Device, open_colleague_browser, passkey_options_of
+from tests.support.http import app_of
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
 
@@ -25,6 +28,14 @@ async def test_an_invitation_makes_a_passkey_and_a_passkey_opens_the_door(house:
         page = await ada.opens("/finance/audit?who=Ada", status=401)
         (back,) = (one for one in page.forms if one.action == "/staff/sign-in")
         assert back.submission()["back"] == "/finance/audit?who=Ada"
+        ends = set()  # a form that is sent too late leads back to a page, whatever its address
+        for path, _ in csrf.unsafe_routes(app_of(house)):
+            sent = await ada.sends(re.sub("{[^}]*}", "7", path))
+            if path.startswith(STAFF_PREFIXES) and sent.status_code == 401:
+                (form,) = (one for one in Page(sent.text).forms if one.action == "/staff/sign-in")
+                ends.add(form.submission()["back"])
+                assert (await ada.web.get(form.submission()["back"])).status_code == 401, path
+        assert {"/support/7", "/staff/alerts", "/staff/campaigns/7", "/finance/refund/7"} <= ends
 
         house.clock.advance(timedelta(days=30))
         again = await ada.signs_in(back="/finance/audit")

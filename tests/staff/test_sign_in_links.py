@@ -37,7 +37,7 @@ async def test_a_link_is_opened_often_and_used_once(newsroom: Newsroom) -> None:
         page = Page(shown.text)
         assert page.problems == []
         assert "Hello, Ada & Lovelace" in page.text
-    form = page.form("")
+    form = page.form(link)
     entered = await newsroom.web.post(link, data=form.submission(), headers=SAME_ORIGIN_HEADERS)
     assert entered.status_code == 303
     cookie = entered.headers["set-cookie"].partition(";")[0]

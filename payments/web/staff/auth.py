@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar import Response
 from litestar.response import Redirect
+from litestar.routes import HTTPRoute
 
 from payments.core.errors import Unauthenticated
 from payments.infra.context import Context
@@ -97,14 +98,26 @@ def on_step_up_required(request: AnyRequest, _error: StepUpRequired) -> Response
 
 
 def return_url_of(request: AnyRequest) -> str:
-    """Return where to go on after a request: its own page, or the page that its form is on."""
+    """Return where to go on after a request: its own page, or the page that its form is on.
+
+    Where a form has no page of its own, and its guard names none, that is the nearest one above.
+    """
     path: str = request.scope["path"]
     if request.method in SAFE_METHODS:
         query = request.scope["query_string"].decode("latin-1")
         return safe_return_url(f"{path}?{query}" if query else path)
     step_up = guards.find_guard(request.route_handler, StepUp)
-    form_url = step_up.form_url.format(**request.path_params) if step_up is not None else ""
-    return safe_return_url(form_url or path)
+    if step_up is not None and step_up.form_url:
+        return safe_return_url(step_up.form_url.format(**request.path_params))
+    pages = {
+        route.path_format
+        for route in request.app.routes
+        if isinstance(route, HTTPRoute) and "GET" in route.methods
+    }
+    template: str = request.scope["path_template"]
+    while template and template not in pages:
+        template, path = template.rpartition("/")[0], path.rpartition("/")[0]
+    return safe_return_url(path)
 
 
 def safe_return_url(url: str) -> str:
