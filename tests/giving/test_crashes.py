@@ -98,8 +98,11 @@ async def turn_clock_to_the_last_start(room: Newsroom) -> None:
 
 @dataclass
 class BlackHole:
-    """A network that accepts requests to Stripe and never delivers them."""
+    """A network that accepts requests to Stripe and delivers none but the question whose key it is,
+    which `account_id` answers.
+    """
 
+    account_id: str
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
@@ -111,7 +114,11 @@ class BlackHole:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.readline()
-        if asked.startswith(b"GET /v1/account"):  # whose key it is, at the start
+        if asked.startswith(b"GET /v1/account"):
+            body = json.dumps({"id": self.account_id, "object": "account"}).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+            writer.write(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
+            await writer.drain()
             writer.close()
             return
         assert asked.startswith(b"POST /v1/checkout/sessions")
@@ -123,7 +130,8 @@ class BlackHole:
 async def test_a_gift_killed_before_stripe_got_it_is_resumed(
     newsroom: Newsroom,
 ) -> None:
-    network, key = BlackHole(), uuid4().hex
+    ((account_id,),) = await newsroom.rows("SELECT account_id FROM stripe_accounts")
+    network, key = BlackHole(str(account_id)), uuid4().hex
     async with network.listen() as nowhere:
         with payments("serve", newsroom.settings, PAYMENTS_STRIPE_API_BASE=nowhere) as server:
             await wait_until_serving(server)
