@@ -5,6 +5,7 @@ Part of the settings. Colours are checked when they are read: text must be legib
 
 from enum import StrEnum
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,12 @@ def _validate_logo(value: str) -> str:
         raise ValueError(f"cannot read {value}: {type(error).__name__}") from None
     if not data.startswith(PNG_SIGNATURE) or len(data) > MAX_LOGO_BYTES:
         raise ValueError(f"must be a PNG of at most {MAX_LOGO_BYTES // 1024} KiB")
+    from fpdf.image_parsing import get_img_info  # noqa: PLC0415 - large, and few have a logo
+
+    try:
+        get_img_info(BytesIO(data))
+    except OSError as error:
+        raise ValueError(f"cannot show {value}: {type(error).__name__}") from None
     return value
 
 

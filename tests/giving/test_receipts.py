@@ -3,10 +3,12 @@
 import re
 from datetime import timedelta
 from io import BytesIO
+from pathlib import Path
 
 import httpx
 import pytest
-from pypdf import PdfReader
+from PIL import Image
+from pypdf import PageObject, PdfReader
 
 from payments.core.settings import Settings
 from payments.web.app import create_app
@@ -41,7 +43,8 @@ async def test_each_payment_has_a_receipt_with_a_line_for_the_name(donor: Donor)
 
 async def test_a_year_ends_where_finance_ends_it(newsroom: Newsroom) -> None:
     settings = newsroom.settings
-    values = {**settings.model_dump(), "accounting_zone": "Europe/Amsterdam"}
+    abroad_too = {"receipt_zone": "Europe/Amsterdam", "receipt_entity": "新聞 B.V."}
+    values = {**settings.model_dump(), **abroad_too}
     app = create_app(Settings.model_validate(values), now=newsroom.clock)
     newsroom.clock.advance(timedelta(days=39, hours=11, minutes=30))  # 31 December, 23:30 UTC
     async with open_donor_browser(newsroom) as donor:
@@ -56,8 +59,19 @@ async def test_a_year_ends_where_finance_ends_it(newsroom: Newsroom) -> None:
                 abroad = Donor(newsroom, web)
                 await abroad.opens("/manage/statements/2026", status=404)
                 page = await abroad.opens("/manage/statements/2027")
-    assert "1 January 2027" in page.text
-    assert "Days are counted in Europe/Amsterdam" in page.text
+                payments = await abroad.opens("/manage/payments")
+                (link,) = set(re.findall(r'"(/manage/receipts/[0-9a-f]{16})"', payments.html))
+                receipt = await abroad.opens(link)
+                overview = await abroad.opens("/manage/contributions")
+                # the font of papers has not every letter of who received it
+                for address in ("/manage/statements/2027/pdf", f"{link}/pdf"):
+                    await abroad.opens(address, status=404)
+    for one in (page, receipt):
+        assert "Days are counted in Europe/Amsterdam. Made on 1 January 2027." in one.text
+        assert "/pdf" not in one.html
+        assert "新聞 B.V." in one.text
+    assert "1 January 2027" in overview.text
+    assert "31 December 2026" not in overview.text
 
 
 async def test_a_statement_adds_each_currency_by_itself(donor: Donor) -> None:
@@ -121,14 +135,16 @@ async def test_what_went_back_is_taken_off_wherever_a_sum_is_shown_as_given(dono
 
 
 async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_say(
-    database: str,
+    database: str, tmp_path: Path
 ) -> None:
     brand = {
         "publication_name": "Новый курьер",
         "receipt_entity": "Stichting Example",
         "brand_address": "1 Canal Street, Amsterdam",
         "receipt_tax_line": "No goods or services were provided.",
+        "brand_logo": str(tmp_path / "wide.png"),
     }
+    Image.new("RGB", (3000, 100)).save(tmp_path / "wide.png")
     async with open_newsroom(database, **brand) as room, open_donor_browser(room) as donor:
         await donor.gives(750, "once")
         await donor.gives(2000, "once")
@@ -150,6 +166,8 @@ async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_sa
             "Amounts returned by this day are deducted.",
         ):
             assert says in receipt, receipt
+        answer = await donor.web.get(f"{link}/pdf")
+        assert is_logo_within_its_margins(PdfReader(BytesIO(answer.content)).pages[0])
         statement = await read_pdf(donor, "/manage/statements/2026/pdf?lang=ru")
         for says in (
             "Справка за 2026 год",
@@ -161,6 +179,17 @@ async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_sa
             assert says in statement, statement
         await donor.opens("/manage/receipts/0123456789abcdef/pdf", status=404)
         await donor.opens("/manage/statements/2025/pdf", status=404)
+
+
+def is_logo_within_its_margins(page: PageObject) -> bool:
+    """Whether the one image of a page ends before its right margin."""
+    contents = page.get_contents()
+    assert contents is not None
+    drawn = re.search(rb"q ([\d.]+) 0 0 ([\d.]+) ([\d.]+) [\d.]+ cm /I1 Do", contents.get_data())
+    assert drawn is not None
+    width, height, left = map(float, drawn.groups())
+    assert width / height == pytest.approx(30, rel=0.01)
+    return left + width < float(page.mediabox.width) - left / 2
 
 
 async def read_pdf(donor: Donor, address: str) -> str:

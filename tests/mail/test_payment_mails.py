@@ -322,10 +322,14 @@ def test_protection_refuses_mails_in_the_newsrooms_name(tmp_path: Path) -> None:
         ("brand_color", "navy"),
         ("brand_logo", "/nowhere/logo.png"),
         ("brand_logo", __file__),
+        ("brand_logo", "BROKEN"),
         ("receipt_zone", "Amsterdam"),
     ],
 )
-def test_a_brand_that_cannot_be_shown_is_refused(name: str, value: str) -> None:
+def test_a_brand_that_cannot_be_shown_is_refused(name: str, value: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n and no picture")
+    value = value.replace("BROKEN", str(broken))
     nowhere = ("postgresql+psycopg://nobody@localhost/none", "http://127.0.0.1:1")
     with pytest.raises(ValidationError, match=name):
         settings_for(*nowhere, **{name: value})

@@ -1,10 +1,12 @@
 """Receipts and statements as PDF: one sheet, made here, in a font that travels with the code.
 
 A PDF says what its page says, in the same order and language. It has a line for the name, because
-none is held. A language that is written from the right has no PDF, but its page can be printed.
+none is held. A language that is written from the right has no PDF, nor has a newsroom whose name or
+address has letters that the font lacks; but its page can be printed.
 """
 
 import asyncio
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +15,8 @@ from pathlib import Path
 
 from fpdf import FPDF
 from fpdf.enums import TableBordersLayout, WrapMode, XPos, YPos
-from fpdf.fonts import FontFace
+from fpdf.fonts import FontFace, TTFFont
+from fpdf.image_parsing import get_img_info
 
 from payments.core import i18n
 
@@ -21,6 +24,7 @@ FONT_FILE = Path(__file__).parents[1] / "fonts" / "DejaVuSans.ttf"
 FONT = "DejaVu"
 LINE = 6.5  # millimetres
 FACT_WIDTH = 55
+LOGO_HEIGHT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,22 @@ class Paper:
     notes: Sequence[str] = field(default=())
 
 
-def is_offered(language: str) -> bool:
-    """Whether papers in a language can be made."""
-    return i18n.text_direction(language) == "ltr"
+def is_offered(language: str, *texts: str) -> bool:
+    """Whether papers in a language can be made, and the font has each letter of these texts."""
+    letters = _letters()
+    return i18n.text_direction(language) == "ltr" and all(
+        ord(letter) in letters or letter.isspace() for text in texts for letter in text
+    )
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+    pdf = FPDF()
+    pdf.add_font(FONT, fname=FONT_FILE)
+    font = pdf.fonts[FONT.lower()]
+    assert isinstance(font, TTFFont)
+    font.close()
+    return frozenset(font.cmap)
 
 
 async def render(paper: Paper) -> bytes:
@@ -71,7 +88,9 @@ def _render(paper: Paper) -> bytes:
 
 def _write_head(pdf: FPDF, paper: Paper) -> None:
     if paper.logo is not None:
-        pdf.image(BytesIO(paper.logo), h=12)
+        info = get_img_info(BytesIO(paper.logo))
+        height = min(LOGO_HEIGHT, pdf.epw * info.height / info.width)
+        pdf.image(BytesIO(paper.logo), h=height)
         pdf.ln(2)
     pdf.set_font(FONT, size=12)
     pdf.set_text_color(paper.colour)

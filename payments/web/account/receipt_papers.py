@@ -6,8 +6,18 @@ from typing import Any
 
 from payments.infra.context import Context
 from payments.web import request_locale
-from payments.web.account import view_models
+from payments.web.account import paper, view_models
 from payments.web.account.paper import Paper
+
+
+def are_offered(ctx: Context) -> bool:
+    """Whether there are papers in the language of the request, and of this newsroom."""
+    settings = ctx.settings
+    printed = (
+        *(settings.publication_name, settings.receipt_entity),
+        *(settings.brand_address, settings.receipt_tax_line),
+    )
+    return paper.is_offered(request_locale.current(), *printed)
 
 
 def receipt(ctx: Context, payment: Mapping[str, str]) -> Paper:
@@ -95,6 +105,6 @@ def _notes(ctx: Context) -> list[str]:
     )
     counted = words("Days are counted in %(zone)s. Made on %(day)s.") % {
         "zone": ctx.settings.receipt_zoneinfo.key,
-        "day": view_models.format_date(ctx, ctx.now()),
+        "day": view_models.format_receipt_date(ctx, ctx.now()),
     }
     return [held, counted]

@@ -62,8 +62,9 @@ class ReceiptPages(Controller):
             "receipt.html",
             issuer=_issuer(ctx),
             payment=payment,
+            zone=ctx.settings.receipt_zoneinfo.key,
             printed=_today_text(ctx),
-            pdf_url=_pdf_url(payment["url"]),
+            pdf_url=_pdf_url(ctx, payment["url"]),
         )
 
     @get("/receipts/{reference:str}/pdf")
@@ -75,7 +76,7 @@ class ReceiptPages(Controller):
     ) -> Response[bytes]:
         """One payment, as a PDF."""
         payment = await _load_payment(ctx, donor, reference)
-        _require_pdf()
+        _require_pdf(ctx)
         return await _pdf_response(
             receipt_papers.receipt(ctx, payment), f"receipt-{payment['reference']}.pdf"
         )
@@ -96,7 +97,7 @@ class ReceiptPages(Controller):
             **statement,
             zone=ctx.settings.receipt_zoneinfo.key,
             printed=_today_text(ctx),
-            pdf_url=_pdf_url(f"/manage/statements/{statement['year']}"),
+            pdf_url=_pdf_url(ctx, f"/manage/statements/{statement['year']}"),
         )
 
     @get("/statements/{year:str}/pdf")
@@ -108,7 +109,7 @@ class ReceiptPages(Controller):
     ) -> Response[bytes]:
         """Return the payments of a year and their sum, as a PDF."""
         statement = await _load_year(ctx, donor, year)
-        _require_pdf()
+        _require_pdf(ctx)
         return await _pdf_response(
             receipt_papers.statement(ctx, statement), f"statement-{statement['year']}.pdf"
         )
@@ -141,13 +142,13 @@ async def _load_year(ctx: Context, donor: CurrentDonor, year: str) -> dict[str, 
     }
 
 
-def _pdf_url(page_url: str) -> str:
-    """Return where a page is as a PDF; empty in a language that has none."""
-    return f"{page_url}/pdf" if paper.is_offered(request_locale.current()) else ""
+def _pdf_url(ctx: Context, page_url: str) -> str:
+    """Return where a page is as a PDF; empty where there is none."""
+    return f"{page_url}/pdf" if receipt_papers.are_offered(ctx) else ""
 
 
-def _require_pdf() -> None:
-    if not paper.is_offered(request_locale.current()):
+def _require_pdf(ctx: Context) -> None:
+    if not receipt_papers.are_offered(ctx):
         raise NotFound("There is nothing at this address.")
 
 
@@ -170,7 +171,7 @@ def _issuer(ctx: Context) -> dict[str, str]:
 
 
 def _today_text(ctx: Context) -> str:
-    return view_models.format_date(ctx, ctx.now())
+    return view_models.format_receipt_date(ctx, ctx.now())
 
 
 def _year_bounds(ctx: Context, text: str) -> tuple[datetime, datetime]:

@@ -37,6 +37,13 @@ def format_date(ctx: Context, at: datetime) -> str:
     )
 
 
+def format_receipt_date(ctx: Context, at: datetime) -> str:
+    """Return the day of a payment in the zone of receipts, in the language of the request."""
+    return i18n.format_day(
+        at.astimezone(ctx.settings.receipt_zoneinfo).date(), request_locale.current()
+    )
+
+
 def format_date_or_empty(ctx: Context, at: datetime | None) -> str:
     """Return the day of a timestamp, or an empty text where there is none."""
     return "" if at is None else format_date(ctx, at)
@@ -213,7 +220,7 @@ def contribution_view(
     return {
         "amount": request_locale.format_amount_or_varying(contribution.money),
         **returned_view(amounts),
-        "at": format_date(ctx, contribution.created_at),
+        "at": format_receipt_date(ctx, contribution.created_at),
         "status": contribution.status.value,
     }
 
@@ -224,10 +231,7 @@ def payment_view(ctx: Context, payment: DonorPayment) -> dict[str, str]:
         "amount": request_locale.format_amount(payment.amounts.paid),
         **returned_view(payment.amounts),
         "currency": payment.amounts.paid.currency.upper(),
-        "at": i18n.format_day(
-            payment.paid_at.astimezone(ctx.settings.receipt_zoneinfo).date(),
-            request_locale.current(),
-        ),
+        "at": format_receipt_date(ctx, payment.paid_at),
         "frequency": frequency.label(payment.interval, request_locale.current()),
         "reference": payment.reference,
         "printed_reference": group_in_fours(payment.reference),
