@@ -169,10 +169,10 @@ async def amounts_by_contribution(
     nothing was paid for has none.
     """
     returned = _returned_sums()
-    sums = [
-        cast(func.sum(amount), BigInteger)
-        for amount in (Charge.amount, returned.c.refunded, returned.c.taken_back)
-    ]
+    refunded = func.least(returned.c.refunded, Charge.amount)
+    # of one payment no more goes back than was paid, so that none of another's is taken off
+    taken_back = func.least(returned.c.taken_back, Charge.amount - refunded)
+    sums = [cast(func.sum(amount), BigInteger) for amount in (Charge.amount, refunded, taken_back)]
     rows = await session.execute(
         select(PaymentIntentLink.contribution_id, *sums, Charge.currency)
         .join(Charge, Charge.stripe_payment_intent_id == PaymentIntentLink.stripe_payment_intent_id)

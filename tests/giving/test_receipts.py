@@ -11,15 +11,20 @@ from PIL import Image
 from pypdf import PageObject, PdfReader
 
 from payments.core.settings import Settings
+from payments.giving import donor_payments
 from payments.web.app import create_app
 from tests.support.donor import (
     Donor,
     months_pass,
     open_donor_browser,
 )
+from tests.support.mail import execute
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 
 pytestmark = pytest.mark.anyio
+MOVE_REFUNDS = """
+    UPDATE refunds SET stripe_charge_id = (SELECT stripe_charge_id FROM disputes)
+"""
 
 
 async def test_each_payment_has_a_receipt_with_a_line_for_the_name(donor: Donor) -> None:
@@ -91,7 +96,7 @@ async def test_what_went_back_is_taken_off_wherever_a_sum_is_shown_as_given(dono
     room = donor.room
     refunded = await donor.gives(750, "once")
     partly = await donor.gives(2000, "once")
-    await donor.gives(4000, "monthly")
+    monthly = await donor.gives(4000, "monthly")
     charges = await charges_by_amount(room)
     for amount, of in ((750, 750), (500, 2000)):
         await room.stripe_owner.v1.refunds.create_async({"charge": charges[of], "amount": amount})
@@ -132,6 +137,15 @@ async def test_what_went_back_is_taken_off_wherever_a_sum_is_shown_as_given(dono
     await room.runs_until_idle()
     statement = await donor.opens("/manage/statements/2026")
     assert ["Total (USD)", "$55.00"] in statement.cells
+
+    await months_pass(room, 1)
+    # of a payment that is refunded and disputed no more goes back than was paid
+    await execute(room, MOVE_REFUNDS)
+    await execute(room, "UPDATE disputes SET is_withdrawn = true")
+    async with room.ctx.sessions() as session:
+        amounts = await donor_payments.amounts_by_contribution(session, [monthly.id])
+    assert amounts[monthly.id].paid.amount == 8000
+    assert amounts[monthly.id].given.amount == 4000
 
 
 async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_say(
