@@ -626,7 +626,7 @@ async def test_no_address_is_stored_and_the_hash_of_a_day_says_nothing_the_next(
         assert await newsroom.rows(query) == [(0,)], table
     assert await newsroom.rows(
         "SELECT relname FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r' ORDER BY 1"
-    ) == [("daily_salts",), ("rate_limit_buckets",)]
+    ) == [("daily_salts",), ("rate_limit_buckets",), ("shown_pages",)]
     await newsroom.advances_time(timedelta(days=1))
     await asks(newsroom, "203.0.113.77")
     second = set(await newsroom.rows(keys)) - first
