@@ -61,7 +61,7 @@ async def mailed_about_since(ctx: Context, session: AsyncSession) -> datetime | 
     """Return since when payments are mailed about; None while they are not, or all are stopped.
 
     That is since the newsroom writes in its own name, as far as this service saw: who gave before
-    was told that no mail comes unless they ask.
+    read that no mail comes unless they ask.
     """
     account = await stripe_account.get(session)
     if account is None:

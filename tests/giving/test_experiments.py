@@ -87,8 +87,8 @@ async def test_a_form_that_is_shown_again_keeps_its_variant(newsroom: Newsroom) 
     # A key is of the campaign that drew it, under which the gift is counted as the showing was.
     again = Page((await newsroom.web.post("/donate", data=fields)).text)
     assert "As always." in again.text
-    kept = again.form("/donate").submission()
-    assert (kept["campaign"], kept["variant"]) == ("tested", fields["variant"])
+    shown_again = again.form("/donate").submission()
+    assert (shown_again["campaign"], kept["variant"]) == ("tested", fields["variant"])
 
 
 @pytest.mark.parametrize("forged", ["b-2", "c-1", "b", "<b>", "a-1' OR 1=1", "x" * 500, "\x00"])

@@ -174,7 +174,7 @@ async def test_a_neutral_receipt_is_for_whoever_asks_and_proved_the_mailbox(
         await newsroom.advances_time(timedelta(minutes=1))
         full = newsroom.ctx.settings.model_copy(update={"donor_mails": DonorMails.FULL})
         in_own_name = replace(newsroom.ctx, settings=full)
-        for thanked in (1, 0):  # whoever gave before was told that no mail comes
+        for thanked in (1, 0):  # whoever gave before read that no mail comes
             assert await payment_notices.enqueue_thanks(in_own_name) == 0
             if thanked:
                 await newsroom.advances_time(timedelta(minutes=1))
@@ -300,8 +300,8 @@ async def test_nobody_is_written_to_once_a_stop_or_protection_is_known(database:
             async with room.ctx.sessions.begin() as session:
                 await donor_attribution.protect(session, str(id_), now=room.clock())
             assert await payment_notices.enqueue_statements(room.ctx) == 0
-            kept = "SELECT count(*) FROM outbox_mails WHERE kind = 'yearly_statement'"
-            assert await room.rows(kept) == [(left,)]
+            statements = "SELECT count(*) FROM outbox_mails WHERE kind = 'yearly_statement'"
+            assert await room.rows(statements) == [(left,)]
 
 
 def test_protection_refuses_mails_in_the_newsrooms_name(tmp_path: Path) -> None:

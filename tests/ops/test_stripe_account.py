@@ -211,7 +211,7 @@ async def test_nothing_is_changed_at_another_account_by_any_road(newsroom: Newsr
         asked = {(one.method, one.path) for one in room.sandbox.requests[since:]}
         assert {method for method, _ in asked} == {"GET"}
     alert = "SELECT object_id, closed_at IS NULL FROM alerts WHERE kind = 'wrong_stripe_account'"
-    assert await room.rows(alert) == [(SANDBOX_ACCOUNT, True)]  # readers are told that we know
+    assert await room.rows(alert) == [(SANDBOX_ACCOUNT, True)]  # readers read that we know
     # The same with the right key: the two that were begun are finished.
     await belongs_to(room, SANDBOX_ACCOUNT)
     async with new_process(room) as ctx:

@@ -147,8 +147,8 @@ async def test_what_is_no_form_of_ours_or_fails_is_answered_at_once(room: Newsro
     assert failed.status_code >= 500
     assert await room.count("shown_pages") == 0
     app_of(room).state.recent_pages.limit = 1
-    kept = await room.web.post("/donate", data=TYPED, headers=AS_BROWSER)
-    assert kept.headers["location"].startswith("/shown/")
+    stored = await room.web.post("/donate", data=TYPED, headers=AS_BROWSER)
+    assert stored.headers["location"].startswith("/shown/")
     full = await room.web.post("/donate", data=TYPED, headers=AS_BROWSER)
     assert (full.status_code, await room.count("shown_pages")) == (422, 1)
     room.clock.advance(shown_pages.LIFETIME)
@@ -156,7 +156,7 @@ async def test_what_is_no_form_of_ours_or_fails_is_answered_at_once(room: Newsro
     assert again.headers["location"].startswith("/shown/")
 
 
-async def test_a_browser_that_takes_no_cookie_is_told_so_and_links_of_mails_work(
+async def test_a_browser_that_takes_no_cookie_reads_so_and_links_of_mails_work(
     room: Newsroom,
 ) -> None:
     sent = await room.web.post("/donate", data=TYPED, headers=AS_BROWSER)
