@@ -88,7 +88,7 @@ async def test_a_form_that_is_shown_again_keeps_its_variant(newsroom: Newsroom) 
     again = Page((await newsroom.web.post("/donate", data=fields)).text)
     assert "As always." in again.text
     shown_again = again.form("/donate").submission()
-    assert (shown_again["campaign"], kept["variant"]) == ("tested", fields["variant"])
+    assert (shown_again["campaign"], shown_again["variant"]) == ("tested", fields["variant"])
 
 
 @pytest.mark.parametrize("forged", ["b-2", "c-1", "b", "<b>", "a-1' OR 1=1", "x" * 500, "\x00"])
