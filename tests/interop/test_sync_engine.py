@@ -62,4 +62,4 @@ async def test_every_table_has_as_many_rows_as_the_api_lists(
         if row["object"] != "payment_method" or row["customer"]  # it asks for customers' only
     )
     assert copied == {kind: listed[kind] for kind in TABLES.values()}
-    assert sum(copied.values()) > 1000
+    assert sum(copied.values()) > 800
