@@ -66,6 +66,12 @@ class DonorPayment:
         """The frequency that the books count it by."""
         return Frequency.ONCE if self.interval is None else self.interval.frequency
 
+    @property
+    def printed_reference(self) -> str:
+        """The reference in groups of four, as it is read aloud."""
+        letters = self.reference.upper()
+        return " ".join(letters[i : i + 4] for i in range(0, len(letters), 4))
+
 
 def _reference_sql() -> ColumnElement[str]:
     """Return the number on a receipt, a function of the database that the books use too.

@@ -135,14 +135,13 @@ def _applies(kind: MailKind, payment: DonorPayment, refunded: Money | None) -> b
 def _payment_variables(ctx: Context, payment: DonorPayment, locale: str) -> dict[str, object]:
     """Return the facts of a receipt. A neutral one shows neither entity, tax nor descriptor."""
     amounts = payment.amounts
-    reference = payment.reference.upper()
     return {
         "given": money.format(amounts.given, locale),
         "paid": money.format(amounts.paid, locale),
         "returned": money.format(amounts.returned, locale) if amounts.returned.amount else "",
         "currency": amounts.paid.currency.upper(),
         "paid_on": _day(ctx, payment.paid_at, locale),
-        "receipt_number": " ".join(reference[i : i + 4] for i in range(0, len(reference), 4)),
+        "receipt_number": payment.printed_reference,
         "entity": ctx.settings.receipt_entity or ctx.settings.publication_name,
         "tax_line": ctx.settings.receipt_tax_line,
         "descriptor": ctx.settings.statement_descriptor,

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from payments.core.brand_settings import DonorMails
+from payments.giving import payment_mail
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.contributions import Contribution
 from payments.giving.payment_intent_links import PaymentIntentLink
@@ -22,7 +23,7 @@ from payments.infra import stripe_account
 from payments.infra.context import Context
 from payments.mail import outbox
 from payments.mail.muted import MutedSubscription
-from payments.mail.outbox import MailKind, OutboxMail
+from payments.mail.outbox import MailKind
 from payments.risk import emergency_stops
 
 # A bank may take two weeks to confirm a debit; a payment that is found later is not thanked for.
@@ -46,7 +47,7 @@ async def enqueue_thanks(ctx: Context) -> int:
             _payments()
             .where(
                 Charge.charged_at >= since,
-                _has_no_mail(literal(f"{MailKind.THANKS}:") + Charge.stripe_charge_id),
+                outbox.has_none(literal(f"{MailKind.THANKS}:") + Charge.stripe_charge_id),
             )
             .order_by(Charge.charged_at, Charge.stripe_charge_id)
             .limit(PAGE_SIZE)
@@ -104,8 +105,7 @@ async def was_receipt_requested(session: AsyncSession, contribution_id: str) -> 
 
 async def enqueue_statements(ctx: Context) -> int:
     """Enqueue last year's statement of every donor who gave, in January. Returns how many."""
-    zone = ctx.settings.receipt_zoneinfo
-    today = ctx.now().astimezone(zone).date()
+    today = ctx.now().astimezone(ctx.settings.receipt_zoneinfo).date()
     if (
         ctx.settings.donor_mails is not DonorMails.FULL
         or today.month != 1
@@ -113,6 +113,7 @@ async def enqueue_statements(ctx: Context) -> int:
     ):
         return 0
     year = today.year - 1
+    since, until = payment_mail.year_bounds(ctx, year)
     theirs = aliased(Contribution)
     key = literal(f"{MailKind.YEARLY_STATEMENT}:{year}:") + Contribution.donor_id
     newest_language = func.array_agg(
@@ -122,18 +123,17 @@ async def enqueue_statements(ctx: Context) -> int:
         mailed_since = await mailed_about_since(ctx, session)
         if mailed_since is None:
             return 0
-        since = max(datetime(year, 1, 1, tzinfo=zone), mailed_since)
         query = (
             of_donors(select(Contribution.donor_id, newest_language).select_from(Charge))
             .where(
                 Charge.status == ChargeStatus.SUCCEEDED,
-                Charge.charged_at >= since,
-                Charge.charged_at < datetime(year + 1, 1, 1, tzinfo=zone),
+                Charge.charged_at >= max(since, mailed_since),
+                Charge.charged_at < until,
                 ~_has_muted(
                     Subscription.contribution_id == theirs.id,
                     theirs.donor_id == Contribution.donor_id,
                 ),
-                _has_no_mail(key),
+                outbox.has_none(key),
             )
             .group_by(Contribution.donor_id)
             .order_by(Contribution.donor_id)
@@ -180,12 +180,6 @@ def _payments() -> Select[*tuple[Any, ...]]:
     """Return a query of payments that were made: the charge, and the language of its mails."""
     query = select(Charge.stripe_charge_id, Contribution.language).select_from(Charge)
     return of_donors(query).where(Charge.status == ChargeStatus.SUCCEEDED)
-
-
-def _has_no_mail(key: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether no mail of a cause was enqueued; the outbox has the hash of its key."""
-    digest = func.encode(func.sha256(func.convert_to(key, "UTF8")), "hex")
-    return ~select(OutboxMail.id).where(OutboxMail.key == digest).exists()
 
 
 async def _enqueue(

@@ -3,8 +3,8 @@
 Every row is about one account in one mode. With another account's key the books would take in
 money that is not theirs, and every subscription here would look gone: so nothing is imported or
 swept until Stripe has said whose the key is, and another account or mode is refused. What would be
-changed there is refused by `write_guard`. What had
-happened at Stripe before the account was bound is history: it is imported, and nobody is mailed.
+changed there is refused by `write_guard`. What had happened at Stripe before the account was bound
+is history: it is imported, and nobody is mailed.
 """
 
 from datetime import datetime
@@ -16,10 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.brand_settings import DonorMails
-from payments.core.errors import (
-    PaymentsError,
-    StripePermissionMissing,
-)
+from payments.core.errors import PaymentsError, StripePermissionMissing
 from payments.infra import audit_log, db, stripe_client, write_guard
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import String, delete, select, update
+from sqlalchemy import ColumnElement, String, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -129,6 +129,12 @@ async def enqueue(
 def _hashed(key: str) -> str:
     """Return what is stored of a key: it names objects of Stripe's that lead to a person."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def has_none(key: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether no mail of a cause was enqueued before, for a key that the database puts together."""
+    hashed = func.encode(func.sha256(func.convert_to(key, "UTF8")), "hex")  # as `_hashed`
+    return ~select(OutboxMail.id).where(OutboxMail.key == hashed).exists()
 
 
 async def exists(session: AsyncSession, keys: Sequence[str]) -> bool:

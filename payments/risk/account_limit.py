@@ -12,10 +12,8 @@ from payments.infra.context import Context
 from payments.risk import buckets
 from payments.risk.rate_limit import ROUNDING_TOLERANCE
 
-CAPACITY, REFILL_INTERVAL = (
-    60,
-    timedelta(minutes=1),
-)  # at once, and until there is room for one more
+CAPACITY = 60  # at once
+REFILL_INTERVAL = timedelta(minutes=1)  # until there is room for one more
 
 
 class TooManyChanges(PaymentsError):

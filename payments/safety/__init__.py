@@ -1,6 +1,6 @@
 """What protects donors: emergency stop, erasure, retention, data inventory, support cases.
 
-compromises          what each of those who take something would learn
+breaches             what each of those who take something would learn
 data_inventory       what is stored, column by column, until when
 data_requests        what we hold of a donor, and its erasure
 descriptor_review    the bank's line, as a person has seen it

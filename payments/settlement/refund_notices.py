@@ -5,7 +5,7 @@ They follow from what is stored, and only where the newsroom writes in its own n
 
 from datetime import timedelta
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import literal, select
 
 from payments.core.brand_settings import DonorMails
 from payments.giving import payment_notices
@@ -13,7 +13,7 @@ from payments.giving.charges import Charge
 from payments.giving.contributions import Contribution
 from payments.infra.context import Context
 from payments.mail import outbox
-from payments.mail.outbox import MailKind, OutboxMail
+from payments.mail.outbox import MailKind
 from payments.settlement.refunds import Refund, RefundStatus
 
 # From the moment it was first seen to have succeeded: some banks take weeks.
@@ -26,7 +26,6 @@ async def enqueue(ctx: Context) -> int:
     if ctx.settings.donor_mails is not DonorMails.FULL:
         return 0
     key = literal(f"{MailKind.REFUNDED}:") + Refund.id
-    digest = func.encode(func.sha256(func.convert_to(key, "UTF8")), "hex")
     async with ctx.sessions.begin() as session:
         mailed_since = await payment_notices.mailed_about_since(ctx, session)
         if mailed_since is None:
@@ -41,7 +40,7 @@ async def enqueue(ctx: Context) -> int:
                 Refund.status == RefundStatus.SUCCEEDED,
                 Refund.requested_at >= mailed_since,
                 Refund.succeeded_at >= ctx.now() - NOTIFIED_FOR,
-                ~select(OutboxMail.id).where(OutboxMail.key == digest).exists(),
+                outbox.has_none(key),
             )
             .order_by(Refund.requested_at, Refund.id)
             .limit(PAGE_SIZE)

@@ -16,7 +16,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from http.cookies import CookieError, SimpleCookie
 
 from litestar import Litestar, Response, get
 from litestar.connection import ASGIConnection
@@ -215,25 +214,14 @@ def _has_own_page(scope: HTTPScope, secret: str | None) -> bool:
     )
 
 
-def _cookies(scope: Scope) -> dict[str, str]:
-    jar = SimpleCookie()
-    for name, value in scope["headers"]:
-        if name == b"cookie":
-            try:
-                jar.load(value.decode("latin-1"))
-            except CookieError:
-                return {}
-    return {name: morsel.value for name, morsel in jar.items()}
-
-
 def _browser_secret(settings: Settings, scope: Scope) -> str | None:
-    secret = _cookies(scope).get(cookies.cookie_name(settings, COOKIE), "")
+    secret = ASGIConnection(scope).cookies.get(cookies.cookie_name(settings, COOKIE), "")
     return secret if SECRET.fullmatch(secret) else None
 
 
 def _session(settings: Settings, scope: Scope) -> str:
     """Return what is of a session only; empty for somebody who is not signed in."""
-    found = _cookies(scope)
+    found = ASGIConnection(scope).cookies
     return "".join(found.get(cookies.cookie_name(settings, name), "") for name in SESSION_COOKIES)
 
 

@@ -19,7 +19,7 @@ from payments.donors import donors
 from payments.infra import logs
 from payments.ops import schedules
 from payments.risk import buckets
-from payments.safety.compromises import COMPROMISES, Holding
+from payments.safety.breaches import BREACHES, Holding
 from payments.signups import address_vault, reminders
 from payments.signups.reminders import Reminder
 from payments.staff.accounts import Role
@@ -204,13 +204,13 @@ PLAYS: dict[Holding, Callable[[Seized], Awaitable[None]]] = {
 
 
 async def test_each_holding_surrenders_what_the_page_says_and_no_more(seized: Seized) -> None:
-    assert PLAYS.keys() == COMPROMISES.keys() == set(Holding)
+    assert PLAYS.keys() == BREACHES.keys() == set(Holding)
     for holding in sorted(PLAYS, key=lambda one: one is Holding.SERVER):  # a day passes there
         await PLAYS[holding](seized)
     for lang in i18n.SUPPORTED_LOCALES:
         page = await seized.room.web.get(f"/safety?lang={lang}")
         catalogue = i18n.translations(lang)
-        for one in COMPROMISES.values():
+        for one in BREACHES.values():
             for text in (one.holder, one.gets, one.does_not_get):
                 assert lang == "en" or catalogue.gettext(text) != text, text
                 assert catalogue.gettext(text).replace("'", "&#39;") in page.text

@@ -164,7 +164,7 @@ def _issuer(ctx: Context) -> dict[str, str]:
     """Return who received the payments, as receipts name it."""
     settings = ctx.settings
     return {
-        "entity": settings.receipt_entity,
+        "entity": settings.receipt_entity or settings.publication_name,
         "address": settings.brand_address,
         "tax_line": settings.receipt_tax_line,
     }
@@ -175,7 +175,7 @@ def _today_text(ctx: Context) -> str:
 
 
 def _year_bounds(ctx: Context, text: str) -> tuple[datetime, datetime]:
-    """Return the first instant of a year and of the next, as finance counts it. Raises NotFound."""
+    """Return the first instant of a year and of the next, as receipts count. Raises NotFound."""
     if text not in {str(year) for year in VALID_YEARS}:
         raise NotFound("There are no payments in this year.")
     return payment_mail.year_bounds(ctx, int(text))

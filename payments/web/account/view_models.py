@@ -234,7 +234,7 @@ def payment_view(ctx: Context, payment: DonorPayment) -> dict[str, str]:
         "at": format_receipt_date(ctx, payment.paid_at),
         "frequency": frequency.label(payment.interval, request_locale.current()),
         "reference": payment.reference,
-        "printed_reference": group_in_fours(payment.reference),
+        "printed_reference": payment.printed_reference,
         "url": f"/manage/receipts/{payment.reference}",
     }
 
@@ -256,11 +256,6 @@ def returned_view(amounts: GivenAmounts | None) -> dict[str, str]:
 
 def _format_unless_zero(amount: Money) -> str:
     return request_locale.format_amount(amount) if amount.amount else ""
-
-
-def group_in_fours(reference: str) -> str:
-    """Return a reference in groups of four, as it is read aloud."""
-    return " ".join(reference[i : i + 4] for i in range(0, len(reference), 4)).upper()
 
 
 def payment_crossing_cancellation(

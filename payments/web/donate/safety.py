@@ -19,7 +19,7 @@ from payments.risk.donor_notice import (
     DonorNotice,
     RecurringNotAccepted,
 )
-from payments.safety import compromises, data_inventory
+from payments.safety import breaches, data_inventory
 from payments.web import rendering, request_locale, risk_check
 from payments.web.forms import AnyRequest
 
@@ -77,13 +77,13 @@ async def safety_page(ctx: NamedDependency[Context]) -> Response[str]:
             for one in data_inventory.DATA_CLASSES
         ],
         never_stored=[request_locale.translate(line) for line in data_inventory.NEVER_STORED],
-        compromises=[
+        breaches=[
             {
                 "holder": request_locale.translate(one.holder),
                 "gets": request_locale.translate(one.gets),
                 "does_not_get": request_locale.translate(one.does_not_get),
             }
-            for one in compromises.COMPROMISES.values()
+            for one in breaches.BREACHES.values()
         ],
         origins=[ctx.settings.base_url, *ctx.settings.alternate_origins],
     )

@@ -1,4 +1,4 @@
-"""Compromises: what each of those who may take or be made to give something would learn.
+"""Breaches: what each of those who may take or be made to give something would learn.
 
 `/safety` and `docs/donor-safety.md` say this; `tests/safety/test_seizure.py` plays each of them.
 """
@@ -24,7 +24,7 @@ class Holding(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Compromise:
+class Breach:
     """What one holding surrenders, and what it does not, in sentences for a reader."""
 
     holder: str
@@ -34,8 +34,8 @@ class Compromise:
 
 _NO_PERSON = gettext_noop("Any name, e-mail address, IP address or card, or what somebody read.")
 
-COMPROMISES = {
-    Holding.DATABASE: Compromise(
+BREACHES = {
+    Holding.DATABASE: Breach(
         gettext_noop("Our database, without the keys"),
         gettext_noop(
             "Amounts, days, Stripe's numbers, and hashes and sealed addresses that are useless "
@@ -43,7 +43,7 @@ COMPROMISES = {
         ),
         _NO_PERSON,
     ),
-    Holding.SERVER: Compromise(
+    Holding.SERVER: Breach(
         gettext_noop("Our server with all its keys, while it is running"),
         gettext_noop(
             "All of the above; the addresses that wait for a reminder or a newsletter; the "
@@ -57,7 +57,7 @@ COMPROMISES = {
             "still disclose what it holds of that."
         ),
     ),
-    Holding.BACKUPS: Compromise(
+    Holding.BACKUPS: Breach(
         gettext_noop("A backup of our database"),
         gettext_noop(
             "What the database held when the backup was made, including about those erased "
@@ -68,17 +68,17 @@ COMPROMISES = {
             "no backup may hold."
         ),
     ),
-    Holding.LOGS: Compromise(
+    Holding.LOGS: Breach(
         gettext_noop("Our logs and operating figures"),
         gettext_noop("Counts, kinds of pages, durations and kinds of errors."),
         _NO_PERSON,
     ),
-    Holding.FINANCE_ACCOUNT: Compromise(
+    Holding.FINANCE_ACCOUNT: Breach(
         gettext_noop("The account of a colleague in finance"),
         gettext_noop("Amounts, days, campaigns and the numbers of gifts."),
         _NO_PERSON,
     ),
-    Holding.SUPPORT_ACCOUNT: Compromise(
+    Holding.SUPPORT_ACCOUNT: Breach(
         gettext_noop("The account of a colleague in support"),
         gettext_noop(
             "For an address they already know: whether its owner gave, and what. Twenty "
@@ -86,17 +86,17 @@ COMPROMISES = {
         ),
         gettext_noop("A list of donors, or any address."),
     ),
-    Holding.MAIL_PROVIDER: Compromise(
+    Holding.MAIL_PROVIDER: Breach(
         gettext_noop("The mail server that sends our e-mails, or the one where you read them"),
         gettext_noop("Your address, if we wrote to you, and the text, which may say you gave."),
         gettext_noop("Anything about those we never wrote to, and any card."),
     ),
-    Holding.STRIPE: Compromise(
+    Holding.STRIPE: Breach(
         gettext_noop("Stripe, for instance by order of a court"),
         gettext_noop("Who gave, when and how much; e-mail address, card and IP address."),
         gettext_noop("What you read. We can't protect you from this one."),
     ),
-    Holding.BANK: Compromise(
+    Holding.BANK: Breach(
         gettext_noop("Your bank"),
         gettext_noop("That you paid, the line above, when and how much. It keeps that for years."),
         gettext_noop("What you read. We can't protect you from this one."),
