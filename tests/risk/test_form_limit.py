@@ -14,6 +14,7 @@ from payments.risk.request_context import Clearance, RequestContext
 from payments.signups import address_vault, newsletter_delivery, reminder_links
 from tests.support.mail import ADDRESS, GOOD_CARD, subscribe_monthly
 from tests.support.newsroom import Newsroom
+from tests.support.onlooker import with_every_form
 from tests.support.page import Page
 from tests.support.risk import open_with_limits, seconds_of, solved, work_of
 
@@ -24,13 +25,7 @@ addresses = (f"victim{number}@example.org" for number in itertools.count())
 
 @pytest.fixture
 async def room(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
-    more = {
-        "address_key_dir": str(tmp_path),
-        "newsletter_file": str(tmp_path / "addresses"),
-        "privacy_url": "https://news.example/privacy",
-        "privacy_version": "1",
-        "trusted_proxies": "127.0.0.0/8",
-    }
+    more = {**with_every_form(tmp_path), "trusted_proxies": "127.0.0.0/8"}
     async with open_with_limits(database, **more) as room:
         yield room
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.donor import open_donor_browser
 from tests.support.newsroom import Newsroom, open_newsroom
-from tests.support.onlooker import PUBLIC_FORMS, send
+from tests.support.onlooker import PUBLIC_FORMS, send, with_every_form
 
 pytestmark = [pytest.mark.anyio, pytest.mark.storm]
 PAIRS, CRITICAL = 400, 3.29
@@ -24,13 +24,7 @@ DONOR, STRANGER = "donor@example.org", "other@example.org"  # of the same length
 @pytest.fixture
 async def room(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
     """A newsroom that offers every form, has one donor, and a mail server that takes its time."""
-    more = {
-        "address_key_dir": str(tmp_path),
-        "newsletter_file": str(tmp_path / "addresses"),
-        "privacy_url": "https://news.example/privacy",
-        "privacy_version": "1",
-    }
-    async with open_newsroom(database, **more) as opened:
+    async with open_newsroom(database, **with_every_form(tmp_path)) as opened:
         opened.mail_server.delay = 0.5
         async with open_donor_browser(opened, DONOR) as donor:
             await donor.gives(500)

@@ -10,8 +10,7 @@ from statistics import median
 import pytest
 
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom
-from tests.support.ports import reserve_port
-from tests.support.processes import Process, client_of, event, payments, wait_until_serving
+from tests.support.processes import Process, client_of, event, serve_two_ports
 from tests.support.slow_clients import KINDS, SlowClient, attack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.storm]
@@ -23,20 +22,8 @@ MAX_SECONDS = 240
 @pytest.fixture
 async def servers(newsroom: Newsroom) -> AsyncIterator[tuple[Process, Process]]:
     """`payments serve` as it is by itself, with a port for webhooks."""
-    with (
-        reserve_port() as port,
-        payments(
-            "serve",
-            newsroom.settings,
-            "--webhook-port",
-            str(port),
-            PAYMENTS_TRUSTED_PROXIES="127.0.0.1",
-        ) as readers,
-    ):
-        webhooks = Process(readers.child, readers.stderr, port)
-        await wait_until_serving(readers)
-        await wait_until_serving(webhooks)
-        yield readers, webhooks
+    async with serve_two_ports(newsroom.settings, PAYMENTS_TRUSTED_PROXIES="127.0.0.1") as both:
+        yield both
 
 
 async def took(server: Process, room: Newsroom, what: str) -> float:

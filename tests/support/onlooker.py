@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
 from sqlalchemy import event
@@ -23,6 +24,16 @@ PUBLIC_FORMS: dict[str, dict[str, object]] = {
     "/api/newsletter": {"consent": True, "privacy_version": "1"},
     "/donate": {"frequency": "once", "amount_once": "500", "currency": "usd", "remind": "yes"},
 }
+
+
+def with_every_form(folder: Path) -> dict[str, str]:
+    """The settings of a newsroom that offers every form."""
+    return {
+        "address_key_dir": str(folder),
+        "newsletter_file": str(folder / "addresses"),
+        "privacy_url": "https://news.example/privacy",
+        "privacy_version": "1",
+    }
 
 
 @dataclass(frozen=True)

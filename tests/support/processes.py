@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -108,6 +108,23 @@ async def wait_until_serving(process: Process) -> None:
             return False
 
         await until(answers, "the server's first answer")
+
+
+@asynccontextmanager
+async def serve_two_ports(
+    settings: Settings, *words: str, max_files: int | None = None, **more: str
+) -> AsyncIterator[tuple[Process, Process]]:
+    """Serve with a port for webhooks alone. Yields the readers' port and that one."""
+    with (
+        reserve_port() as port,
+        payments(
+            "serve", settings, "--webhook-port", str(port), *words, max_files=max_files, **more
+        ) as readers,
+    ):
+        webhooks = Process(readers.child, readers.stderr, port)
+        await wait_until_serving(readers)
+        await wait_until_serving(webhooks)
+        yield readers, webhooks
 
 
 async def wait_until_gone(process: Process) -> None:

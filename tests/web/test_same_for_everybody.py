@@ -10,7 +10,7 @@ import pytest
 from payments.infra import address_hash
 from tests.support.donor import open_donor_browser
 from tests.support.newsroom import Newsroom, open_newsroom
-from tests.support.onlooker import PUBLIC_FORMS, send
+from tests.support.onlooker import PUBLIC_FORMS, send, with_every_form
 from tests.support.processes import until
 from tests.support.risk import open_with_limits
 from tests.support.secret_values import secret_named
@@ -20,16 +20,6 @@ IDLE_IN_TRANSACTION = (
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
 )
-
-
-def with_every_form(folder: Path) -> dict[str, str]:
-    """The settings of a newsroom that offers every form."""
-    return {
-        "address_key_dir": str(folder),
-        "newsletter_file": str(folder / "addresses"),
-        "privacy_url": "https://news.example/privacy",
-        "privacy_version": "1",
-    }
 
 
 async def test_every_form_answers_and_does_the_same_for_a_donor_and_a_stranger(

@@ -17,14 +17,12 @@ import pytest
 from payments.web.app import create_app
 from payments.web.connection_guard import STALL_MILLISECONDS, ConnectionGuard
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom
-from tests.support.ports import reserve_port
 from tests.support.processes import (
     Process,
     client_of,
     event,
-    payments,
+    serve_two_ports,
     until,
-    wait_until_serving,
 )
 from tests.support.slow_clients import HEALTH, KINDS, SlowClient, attack, body_head
 
@@ -43,22 +41,14 @@ CONTENT_TYPES = (
 @pytest.fixture
 async def servers(newsroom: Newsroom) -> AsyncIterator[tuple[Process, Process]]:
     """One `payments serve` with a port for webhooks: the readers' door and that one."""
-    with (
-        reserve_port() as port,
-        payments(
-            "serve",
-            newsroom.settings,
-            *("--webhook-port", str(port)),
-            *("--timeout", str(TIMEOUT_SECONDS)),
-            *("--connections-per-client", str(PER_CLIENT)),
-            max_files=MAX_FILES,
-            PAYMENTS_TRUSTED_PROXIES=PROXY,
-        ) as readers,
-    ):
-        webhooks = Process(readers.child, readers.stderr, port)
-        await wait_until_serving(readers)
-        await wait_until_serving(webhooks)
-        yield readers, webhooks
+    async with serve_two_ports(
+        newsroom.settings,
+        *("--timeout", str(TIMEOUT_SECONDS)),
+        *("--connections-per-client", str(PER_CLIENT)),
+        max_files=MAX_FILES,
+        PAYMENTS_TRUSTED_PROXIES=PROXY,
+    ) as both:
+        yield both
 
 
 async def visits(server: Process) -> int:
