@@ -1,16 +1,19 @@
 """Five thousand connections that take their time, from one client and from 250: no webhook is
-lost, and readers are answered.
+lost, and readers are answered, straight at the service and through the proxies of deploy/.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 from statistics import median
 
 import pytest
 
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom
 from tests.support.processes import Process, client_of, event, serve_two_ports
+from tests.support.proxies import proxy_before
 from tests.support.slow_clients import KINDS, SlowClient, attack
 
 pytestmark = [pytest.mark.anyio, pytest.mark.storm]
@@ -66,10 +69,22 @@ async def bears(room: Newsroom, target: Process, webhooks: Process, kind: str, c
 
 @pytest.mark.parametrize("clients", [1, CLIENTS])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("proxy", ["no proxy", "nginx", "caddy"])
 async def test_five_thousand_slow_connections_stop_nobody(
-    newsroom: Newsroom, servers: tuple[Process, Process], kind: str, clients: int
+    newsroom: Newsroom,
+    servers: tuple[Process, Process],
+    tmp_path: Path,
+    proxy: str,
+    kind: str,
+    clients: int,
 ) -> None:
     readers, webhooks = servers
-    async with asyncio.timeout(MAX_SECONDS):
-        sent = await bears(newsroom, readers, webhooks, kind, clients)
+    async with AsyncExitStack() as stack:
+        target = readers
+        if proxy != "no proxy":
+            before = proxy_before(proxy, readers.port, webhooks.port, tmp_path)
+            origin = await stack.enter_async_context(before)
+            target = Process(readers.child, readers.stderr, int(origin.rpartition(":")[2]))
+        await stack.enter_async_context(asyncio.timeout(MAX_SECONDS))
+        sent = await bears(newsroom, target, webhooks, kind, clients)
     assert await newsroom.count("stripe_events") == sent
