@@ -90,8 +90,10 @@ def pause_collection_in(
 
 @when_due("resume_collection")
 def resume_collection(account: StripeAccount, subscription_id: str) -> None:
-    """Resume collection at its `resumes_at`, unless that has changed since."""
+    """Resume collection at its `resumes_at`, unless that has changed since or it has ended."""
     subscription = account.store.objects[subscription_id]
+    if subscription["status"] in subscriptions.ENDED_STATUSES:
+        return
     resumes_at = (subscription["pause_collection"] or {}).get("resumes_at")
     if resumes_at is not None and resumes_at <= account.clock.timestamp():
         account.update_and_emit(

@@ -148,6 +148,24 @@ async def test_while_collection_is_paused_periods_go_on_and_nothing_is_charged(
     assert (await shop.subscription(subscription.id)).pause_collection is None
 
 
+async def test_a_pause_of_what_has_ended_never_ends(shop: Shop) -> None:
+    subscription = await shop.subscribes(500)
+    service = shop.client.v1.subscriptions
+    await service.update_async(
+        subscription.id,
+        {"pause_collection": {"behavior": "void", "resumes_at": after(days=40)}},
+    )
+    await service.cancel_async(subscription.id)
+    last_event = await shop.latest_event()
+
+    await shop.advance(50)
+
+    ended = await shop.subscription(subscription.id)
+    assert ended.pause_collection is not None
+    assert ended.pause_collection.resumes_at == after(days=40)
+    assert "customer.subscription.updated" not in await shop.events_since(last_event)
+
+
 async def test_collection_is_taken_up_again_by_hand(shop: Shop) -> None:
     subscription = await shop.subscribes(500)
     service = shop.client.v1.subscriptions
