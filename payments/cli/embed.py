@@ -7,7 +7,7 @@ from payments.cli.common import load_settings
 
 
 @click.command()
-@click.option("--lang", default="en", show_default=True, help="A language there is a catalogue of.")
+@click.option("--lang", default="", help="One of PAYMENTS_LOCALES; without it, the first of them.")
 @click.option("--currency", help="Instead of PAYMENTS_DEFAULT_CURRENCY.")
 @click.option("--campaign", default="", help="Its id, as in the links of the campaign.")
 @click.option("--article", default="", help="The id of the story.")
@@ -17,12 +17,14 @@ def embed(
     lang: str, currency: str | None, campaign: str, article: str, live: bool, plain: bool
 ) -> None:
     """Print the HTML that asks for support on your pages, with the hash of its script."""
-    from payments.core import i18n, money
+    from payments.core import money
     from payments.core.identifiers import is_slug
     from payments.web.donate import embed as snippets
 
-    if lang not in i18n.SUPPORTED_LOCALES:
-        raise click.UsageError(f"--lang is one of {', '.join(i18n.SUPPORTED_LOCALES)}.")
+    settings = load_settings()
+    lang = lang or settings.offered_locales[0]
+    if lang not in settings.offered_locales:
+        raise click.UsageError(f"--lang is one of {', '.join(settings.offered_locales)}.")
     if currency is not None and currency not in money.GIFT_LIMITS:
         raise click.UsageError(f"--currency is one of {', '.join(money.GIFT_LIMITS)}.")
     for name, value in (("campaign", campaign), ("article", article)):
@@ -31,7 +33,7 @@ def embed(
     found = find_campaign(campaign) if campaign else None
     click.echo(
         snippets.embed_snippet(
-            load_settings(),
+            settings,
             locale=lang,
             currency=currency or (found.parsed_config().currency if found else None),
             campaign=campaign,

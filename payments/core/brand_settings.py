@@ -11,7 +11,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from payments.core.setting_types import TimeZoneName
+from payments.core import i18n
+from payments.core.setting_types import CommaSeparated, TimeZoneName
 
 MIN_CONTRAST = 4.5  # of text: https://www.w3.org/TR/WCAG22/#contrast-minimum
 WHITE = "#ffffff"
@@ -67,6 +68,16 @@ def _validate_logo(value: str) -> str:
     return value
 
 
+def _validate_locales(value: tuple[str, ...]) -> tuple[str, ...]:
+    known = {i18n.language_tag(name).casefold(): name for name in i18n.SUPPORTED_LOCALES}
+    named = [known.get(i18n.language_tag(one).casefold()) for one in value]
+    locales = [one for one in named if one is not None]
+    if len(locales) < len(value) or len(set(locales)) < len(locales):
+        raise ValueError(f"must be some of {', '.join(known.values())}, each once")
+    return tuple(locales)
+
+
+Locales = Annotated[tuple[str, ...], CommaSeparated, AfterValidator(_validate_locales)]
 BrandColour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$"), AfterValidator(_validate_colour)]
 LogoFile = Annotated[str, AfterValidator(_validate_logo)]
 OptionalZone = TimeZoneName | Annotated[str, Field(max_length=0)]
@@ -82,6 +93,11 @@ class BrandSettings(BaseModel):
     )
     support_contact: str = Field(
         "", max_length=200, description="an address or page where a reader finds help"
+    )
+    locales: Locales = Field(
+        (),
+        description="the languages that readers may choose, first the one for a reader who asks "
+        "for none of them: ru,uk,en. Without it, every language that has a catalogue",
     )
     donor_mails: DonorMails = Field(
         DonorMails.NEUTRAL,
@@ -113,6 +129,11 @@ class BrandSettings(BaseModel):
         "",
         description="IANA zone of the days and years on receipts, if not PAYMENTS_ACCOUNTING_ZONE",
     )
+
+    @property
+    def offered_locales(self) -> tuple[str, ...]:
+        """The languages that readers may choose, the newsroom's own first."""
+        return self.locales or i18n.SUPPORTED_LOCALES
 
     @cached_property
     def brand_logo_png(self) -> bytes | None:

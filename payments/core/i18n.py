@@ -44,23 +44,23 @@ def _load_catalogue(locale: str) -> NullTranslations:
     return Translations(compiled)
 
 
-def negotiate_locale(*candidates: str | None) -> str:
-    """Return the locale of the first candidate that names a supported one; English if none does.
+def negotiate_locale(*candidates: str | None, offered: tuple[str, ...] = SUPPORTED_LOCALES) -> str:
+    """Return the locale of the first candidate that names one of those offered, else their first.
 
     A candidate is a tag, `ru` or `ru-RU`, or a whole Accept-Language header.
     """
     for candidate in candidates:
         for tag in _accepted_tags(candidate or ""):
-            if (locale := find_locale(tag)) is not None:
+            if (locale := find_locale(tag, offered=offered)) is not None:
                 return locale
-    return DEFAULT_LOCALE
+    return offered[0]
 
 
-def find_locale(tag: str) -> str | None:
-    """Return the supported locale that a tag such as `ru` or `ru-RU` names; None if none does."""
-    supported = {language_tag(name).casefold(): name for name in SUPPORTED_LOCALES}
+def find_locale(tag: str, *, offered: tuple[str, ...] = SUPPORTED_LOCALES) -> str | None:
+    """Return the offered locale that a tag such as `ru` or `ru-RU` names; None if none does."""
+    names = {language_tag(name).casefold(): name for name in offered}
     folded = language_tag(tag).casefold()
-    return supported.get(folded) or supported.get(folded.partition("-")[0])
+    return names.get(folded) or names.get(folded.partition("-")[0])
 
 
 def _accepted_tags(header: str) -> list[str]:

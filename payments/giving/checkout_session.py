@@ -54,7 +54,9 @@ def build_params(
     """
     money, frequency = contribution_request.money, contribution_request.frequency
     base, metadata = origin or ctx.settings.base_url, {"contribution_id": contribution_id}
-    locale = i18n.find_locale(contribution_request.locale or "")
+    locale = i18n.find_locale(
+        contribution_request.locale or "", offered=ctx.settings.offered_locales
+    )
     form_url = base + prefilled_form_url(frequency, money, contribution_id=contribution_id)
     price: dict[str, Any] = {  # SessionCreateParams' price_data
         "currency": money.currency,
@@ -75,7 +77,9 @@ def build_params(
         "success_url": i18n.with_lang(f"{base}/thanks", locale),
         "cancel_url": i18n.with_lang(form_url, locale),
     }
-    notice = donor_notice.notice_for(ctx.settings.safety_policy, locale or i18n.DEFAULT_LOCALE)
+    notice = donor_notice.notice_for(
+        ctx.settings.safety_policy, locale or ctx.settings.offered_locales[0]
+    )
     if notice is not None:
         params["custom_text"] = {"submit": {"message": notice.checkout}}
     if frequency.interval is None:

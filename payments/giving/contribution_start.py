@@ -93,7 +93,9 @@ async def _insert_or_get(
                 origin=ContributionOrigin.READER,
                 campaign=contribution_request.campaign,
                 variant=variant,
-                language=i18n.negotiate_locale(contribution_request.locale),
+                language=i18n.negotiate_locale(
+                    contribution_request.locale, offered=ctx.settings.offered_locales
+                ),
                 idempotency_key_hash=key_hash,
                 request_digest=digest,
                 checkout_session_params=checkout_session.build_params(

@@ -1,15 +1,15 @@
 """The language of a response, negotiated once by a middleware.
 
-`?lang=ru` decides, then the browser's Accept-Language, then English. A choice needs no cookie:
-`localised_url` carries it along, and every link, form and redirect of ours goes through it. Staff
-pages are in English.
+`?lang=ru` decides, then the browser's Accept-Language, then the first language that the newsroom
+offers (PAYMENTS_LOCALES). A choice needs no cookie: `localised_url` carries it along, and every
+link, form and redirect of ours goes through it. Staff pages are in English.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
 from urllib.parse import parse_qsl, urlencode
@@ -23,6 +23,7 @@ from payments.core import i18n, money
 from payments.core.errors import PaymentsError
 from payments.core.frequency import VARYING_AMOUNT
 from payments.core.money import Money
+from payments.infra.context import Context
 from payments.web import paths
 
 QUERY_NAMES = ("lang", "locale")  # `locale` is the name in the API and in its snippets
@@ -38,6 +39,7 @@ class RequestLocale:
     language: str = i18n.DEFAULT_LOCALE
     chosen: bool = False  # by the URL, so our links carry it along
     query: tuple[tuple[str, str], ...] | None = None
+    offered: tuple[str, ...] = i18n.SUPPORTED_LOCALES
 
 
 _active: ContextVar[RequestLocale | None] = ContextVar("request_locale", default=None)
@@ -79,12 +81,19 @@ def _negotiate(scope: Scope) -> RequestLocale:
     repeatable = tuple(params) if scope["method"] in ("GET", "HEAD") else None
     if scope["path"].startswith(ENGLISH_PREFIXES):
         return RequestLocale()
-    values = dict(params)
+    values, offered = dict(params), _offered_by(scope)
     for name in QUERY_NAMES:
-        if (locale := i18n.find_locale(values.get(name, ""))) is not None:
-            return RequestLocale(locale, chosen=True, query=repeatable)
+        if (locale := i18n.find_locale(values.get(name, ""), offered=offered)) is not None:
+            return RequestLocale(locale, chosen=True, query=repeatable, offered=offered)
     accepted = Headers.from_scope(scope).get("accept-language")
-    return RequestLocale(i18n.negotiate_locale(accepted), query=repeatable)
+    locale = i18n.negotiate_locale(accepted, offered=offered)
+    return RequestLocale(locale, query=repeatable, offered=offered)
+
+
+def _offered_by(scope: Scope) -> tuple[str, ...]:
+    """Return the languages that the newsroom offers; all that there are before it has settings."""
+    ctx: Context | None = scope["litestar_app"].state.get("ctx")
+    return i18n.SUPPORTED_LOCALES if ctx is None else ctx.settings.offered_locales
 
 
 def _current() -> RequestLocale:
@@ -108,8 +117,9 @@ def chosen_tag() -> str:
 
 def override(requested: str) -> None:
     """Use the language that a form names, if it is one of ours, for the rest of the request."""
-    if (locale := i18n.find_locale(requested)) is not None:
-        _active.set(RequestLocale(locale, chosen=_current().chosen))
+    active = _current()
+    if (locale := i18n.find_locale(requested, offered=active.offered)) is not None:
+        _active.set(replace(active, language=locale, query=None))
 
 
 def localised_url(url: str) -> str:
@@ -136,7 +146,7 @@ def language_links(*, status: int) -> list[dict[str, str]]:
             "dir": i18n.text_direction(other),
             "url": "?" + urlencode([*repeated, ("lang", i18n.language_tag(other))]),
         }
-        for other in i18n.SUPPORTED_LOCALES
+        for other in active.offered
         if other != active.language
     ]
 

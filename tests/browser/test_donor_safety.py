@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser
 
-from payments.core import i18n
 from tests.support.browser import (
     NARROW,
     WIDE,
@@ -20,6 +19,7 @@ from tests.support.browser import (
     screenshot,
 )
 from tests.support.geoip import country_database
+from tests.support.locales import BROWSER_LOCALES
 from tests.support.safety_policy import ONION, POLICY, policy_file
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ async def guarded(database: str, browser: Browser, tmp_path: Path) -> AsyncItera
         yield site
 
 
-@pytest.mark.parametrize("lang", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("lang", BROWSER_LOCALES)
 @pytest.mark.parametrize("view", [NARROW, WIDE], ids=["narrow", "wide"])
 async def test_nobody_can_miss_the_notice(guarded: Site, lang: str, view: dict[str, int]) -> None:
     async with guarded.visitor(viewport=view, java_script_enabled=True) as visitor:

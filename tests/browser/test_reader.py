@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from payments.core import i18n
 from tests.support import keyboard
 from tests.support.browser import NARROW, Site, is_sound_in_each_light, screenshot
+from tests.support.locales import BROWSER_LOCALES
 
 pytestmark = pytest.mark.anyio
 NOT_PAGES = ("/file.json", "/pdf", "/leave")
@@ -48,7 +48,7 @@ async def test_a_reader_gives_changes_and_stops_with_a_keyboard_alone(
     assert await site.room.rows("SELECT status FROM subscriptions") == [("canceled",)]
 
 
-@pytest.mark.parametrize("ui_locale", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("ui_locale", BROWSER_LOCALES)
 async def test_every_page_of_a_donor_passes_axe_and_fits_a_small_telephone_in_each_light(
     site: Site, ui_locale: str
 ) -> None:

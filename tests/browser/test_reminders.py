@@ -23,6 +23,7 @@ from tests.support.browser import (
     overflow,
     screenshot,
 )
+from tests.support.locales import BROWSER_LOCALES
 from tests.support.reminders import DAY, READER, keys
 
 pytestmark = pytest.mark.anyio
@@ -135,7 +136,7 @@ def read(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
-@pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("locale", BROWSER_LOCALES)
 async def test_a_calendar_file_leads_back_and_tells_nothing(
     site: Site, scripts: bool, locale: str
 ) -> None:
@@ -159,7 +160,7 @@ async def test_a_calendar_file_leads_back_and_tells_nothing(
         assert await site.room.count("reminders") == 0
 
 
-@pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("locale", BROWSER_LOCALES)
 async def test_what_cannot_be_is_said_beside_the_field_and_nothing_is_lost(
     site: Site, locale: str
 ) -> None:

@@ -30,13 +30,16 @@ SETTINGS = settings_for(
 )
 TAGS = {"html", "head", "meta", "title", "body", "p", "a"}
 BRANDED = {MailKind.THANKS, MailKind.YEARLY_STATEMENT}  # sent in the newsroom's name alone
+QUARTER = Interval.of("month", 3)
+EVERY_VARIANT_LOCALES = ("en", "ru")  # every text is one of another's: the others need two variants
 EVERY_MAIL = [
     (kind, locale, interval, bare)
     for kind in sorted(set(MailKind) - BRANDED)
     for locale in i18n.SUPPORTED_LOCALES
-    for interval in (MONTH, YEAR, Interval.of("month", 3))
+    for interval in (MONTH, YEAR, QUARTER)
     for bare in (False, True)
     if not (bare and kind is MailKind.RENEWS_SOON)  # which is not sent without a date
+    if locale in EVERY_VARIANT_LOCALES or (interval, bare) in ((MONTH, False), (QUARTER, True))
 ]
 
 
@@ -230,7 +233,7 @@ def test_whoever_hears_of_a_charge_can_stop_it_from_the_mail(kind: MailKind) -> 
     assert "/manage" in rendered.text
 
 
-@pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("locale", EVERY_VARIANT_LOCALES)
 @pytest.mark.parametrize(
     "kind", sorted((CHARGES - BRANDED) | {MailKind.CANCELLED, MailKind.LAPSED})
 )

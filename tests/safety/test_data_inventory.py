@@ -14,6 +14,7 @@ from payments.risk import donor_notice
 from payments.safety import data_inventory
 from payments.web import app
 from tests.support.donor import well_formed_page
+from tests.support.locales import NEWSROOM_LOCALES
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.safety_policy import POLICY, policy_file
 
@@ -36,7 +37,7 @@ def test_every_column_of_the_schema_is_classified_once() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("lang", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("lang", NEWSROOM_LOCALES)
 async def test_the_page_says_what_is_retained_in_every_language(room: Newsroom, lang: str) -> None:
     answer = await room.web.get(f"/safety?lang={lang}")
     assert answer.status_code == 200

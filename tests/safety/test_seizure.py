@@ -26,6 +26,7 @@ from payments.staff.accounts import Role
 from tests.support.colleague import open_colleague_browser
 from tests.support.donor import open_donor_browser
 from tests.support.dumps import dumped
+from tests.support.locales import NEWSROOM_LOCALES
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.reminders import is_reminded_in_a_week
 from tests.support.secret_values import secret_named
@@ -207,7 +208,7 @@ async def test_each_holding_surrenders_what_the_page_says_and_no_more(seized: Se
     assert PLAYS.keys() == BREACHES.keys() == set(Holding)
     for holding in sorted(PLAYS, key=lambda one: one is Holding.SERVER):  # a day passes there
         await PLAYS[holding](seized)
-    for lang in i18n.SUPPORTED_LOCALES:
+    for lang in NEWSROOM_LOCALES:
         page = await seized.room.web.get(f"/safety?lang={lang}")
         catalogue = i18n.translations(lang)
         for one in BREACHES.values():

@@ -45,6 +45,7 @@ from payments.sandbox.webhook_deliveries import Delivery
 from tests.support import stripe_usage
 from tests.support.app_pool import lend_app
 from tests.support.database import lend_engine
+from tests.support.locales import NEWSROOM_LOCALES
 from tests.support.ports import reserve_port
 from tests.support.secret_values import secret_named
 from tests.support.stripe_state import StripeState
@@ -369,6 +370,7 @@ def settings_for(database: str, stripe_url: str, **more: object) -> Settings:
         "publication_name": "The Example",
         "statement_descriptor": "EXAMPLE MEDIA",
         "environment": "test",
+        "locales": NEWSROOM_LOCALES,
         "trusted_proxies": "127.0.0.1,::1",
         # All readers of the tests share one IP address; tests/risk lowers these limits.
         "rate_limit_gifts": 1_000_000,

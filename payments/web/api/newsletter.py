@@ -81,6 +81,6 @@ async def create_signup(
         address=data.address,
         agreed=data.consent,
         privacy_version=data.privacy_version,
-        locale=i18n.negotiate_locale(data.locale),
+        locale=i18n.negotiate_locale(data.locale, offered=ctx.settings.offered_locales),
     )
     return NewsletterAccepted("noted")

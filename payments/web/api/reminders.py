@@ -185,7 +185,7 @@ def _parse_schedule(ctx: Context, data: ReminderCreate) -> ReminderSchedule:
         once_more=data.once_more,
         frequency=data.frequency,
         amount=gift,
-        language=i18n.negotiate_locale(data.locale),
+        language=i18n.negotiate_locale(data.locale, offered=ctx.settings.offered_locales),
     )
 
 

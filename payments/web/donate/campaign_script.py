@@ -43,16 +43,16 @@ def address(campaign_id: str, locale: str) -> str:
     return f"/embed/{name}{i18n.language_tag(locale)}.js"
 
 
-def parse_name(file_name: str) -> tuple[str, str] | None:
+def parse_name(file_name: str, offered: tuple[str, ...]) -> tuple[str, str] | None:
     """Return the campaign and the locale of a file's name; None for a name that is of none.
 
-    A content system names the language in its own way, and may have one that we do not: then it is
-    English.
+    A content system names the language in its own way, and may have one that is not offered: then
+    it is the first that is.
     """
     match = _FILE_NAME.fullmatch(file_name)
     if match is None:
         return None
-    return match["campaign"] or "", i18n.find_locale(match["tag"]) or i18n.DEFAULT_LOCALE
+    return match["campaign"] or "", i18n.negotiate_locale(match["tag"], offered=offered)
 
 
 async def script(ctx: Context, campaign_id: str, locale: str) -> tuple[bytes, str]:

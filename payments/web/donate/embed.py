@@ -64,7 +64,7 @@ async def serve_widget(
     name, _, suffix = file_name.rpartition(".")
     if name in widget_files.names() and suffix == "js":
         return widget_files.script_response(request, name, HASHED_CACHE_CONTROL)
-    named = campaign_script.parse_name(file_name)
+    named = campaign_script.parse_name(file_name, ctx.settings.offered_locales)
     if named is None:
         raise NotFoundException
     body, cache_control = await campaign_script.script(ctx, *named)

@@ -62,6 +62,19 @@ def fields_of_config(config: CampaignConfig, *, version: int) -> dict[str, str]:
     return fields
 
 
+def languages_with_texts(fields: FormFields) -> list[str]:
+    """Return the languages that these fields have a text in."""
+    return [
+        locale
+        for locale in i18n.SUPPORTED_LOCALES
+        if any(
+            fields.get(f"{prefix}{name}_{locale}")
+            for prefix in ("", *VARIANT_PREFIXES)
+            for name in LOCALISED_TEXTS
+        )
+    ]
+
+
 def _fields_of_options(prefix: str, options: FormOptions) -> dict[str, str]:
     preselect_values = {choice: value for value, choice in PRESELECT_CHOICES.items()}
     return {

@@ -159,7 +159,7 @@ def _render_form(
         fields={name: fields.get(name, "") for name in campaign_form.field_names()},
         field_errors=field_errors,
         error="" if error is None else error.detail,
-        languages=[_language_view(one) for one in i18n.SUPPORTED_LOCALES],
+        languages=[_language_view(one) for one in _languages_of(ctx, fields)],
         frequencies=[(f, FREQUENCY_LABELS[Frequency(f)]) for f in FREQUENCIES],
         currencies=select_options(
             [("", "The newsroom's own"), *((c, c.upper()) for c in money.GIFT_LIMITS)],
@@ -172,6 +172,18 @@ def _render_form(
         snippets=_embed_snippets(ctx, campaign),
         experiment=None if result is None else experiment_view(result, days=days),
     )
+
+
+def _languages_of(ctx: Context, fields: FormFields) -> list[str]:
+    """Return the languages that are offered, and others that the campaign has texts in."""
+    return [
+        *ctx.settings.offered_locales,
+        *(
+            one
+            for one in campaign_form.languages_with_texts(fields)
+            if one not in ctx.settings.offered_locales
+        ),
+    ]
 
 
 def _language_view(locale: str) -> dict[str, str]:
@@ -206,7 +218,8 @@ def _preview_variants(ctx: Context, config: CampaignConfig) -> list[dict[str, An
         {
             "variant": name,
             "looks": [
-                _preview_locale(ctx, config, options, locale) for locale in i18n.SUPPORTED_LOCALES
+                _preview_locale(ctx, config, options, locale)
+                for locale in ctx.settings.offered_locales
             ],
         }
         for name, options in options_by_variant or [("", config)]
@@ -265,5 +278,5 @@ def _embed_snippets(ctx: Context, campaign: Campaign | None) -> list[dict[str, s
                 live=True,
             ),
         }
-        for locale in i18n.SUPPORTED_LOCALES
+        for locale in ctx.settings.offered_locales
     ]
