@@ -16,7 +16,7 @@ def config() -> None:
 
 @click.group()
 def keys() -> None:
-    """Keys for links and for finding donors."""
+    """Keys for links, for finding donors, and for signing mails."""
 
 
 @keys.command("new")
@@ -60,5 +60,53 @@ def keys_new(signing: bool, everything: bool, output: Path | None) -> None:
     click.echo(
         f"Wrote {output}. Replace {new_settings.PLACEHOLDER} in its {placeholders} lines; "
         "`payments config` reads it and says what is missing.",
+        err=True,
+    )
+
+
+@keys.command("dkim")
+@click.argument("domain")
+@click.argument("selector")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Make a new key, in this new file, which only its owner may read.",
+)
+@click.option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Print the record of the key in this file instead.",
+)
+def keys_dkim(domain: str, selector: str, output: Path | None, key: Path | None) -> None:
+    """Make a key that signs mails (DKIM), and print the record that DNS must have for it.
+
+    DOMAIN is that of PAYMENTS_MAIL_FROM. SELECTOR is any name, and stands in every mail. To roll
+    the key choose another selector: the old record must stay while old mails are on their way.
+    """
+    from payments.core import mail_settings, new_settings
+    from payments.mail import dkim_signature
+
+    if (output is None) == (key is None):
+        raise click.UsageError("Give --output for a new key, or --key for the record of one.")
+    try:
+        domain = mail_settings.validate_dkim_domain(domain)
+        selector = mail_settings.validate_dns_name(selector)
+        if key is not None:
+            mail_settings.validate_dkim_key_file(str(key))
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from None
+    file = key or output
+    assert file is not None
+    if output is not None:
+        try:
+            new_settings.write_private(output, dkim_signature.new_key())
+        except FileExistsError:
+            raise click.ClickException(f"{output} is there already. Nothing was written.") from None
+    record = dkim_signature.public_record(file.read_bytes())
+    click.echo(dkim_signature.zone_line(selector, domain, record))
+    click.echo(
+        "Publish this record, wait until it is seen everywhere, then set "
+        f"PAYMENTS_DKIM_DOMAIN={domain}, PAYMENTS_DKIM_SELECTOR={selector} and "
+        f"PAYMENTS_DKIM_KEY_FILE={file.absolute()}.",
         err=True,
     )

@@ -15,6 +15,7 @@ i18n             locales, their catalogues, how they write a date
 ics              calendar files: a reminder without an address
 identifiers      the ids of our rows, and slugs
 lookalike_names  names that could be taken for somebody else's
+mail_settings    the mail server, the sender, DKIM: a part of the settings
 message_markup   what a campaign says: paragraphs, emphasis, links
 money            minor units with a currency, and the limits of a gift
 new_settings     an environment file with secrets of its own

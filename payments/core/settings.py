@@ -16,7 +16,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from payments.core import money, safety_policy, secret_strength, setting_types
 from payments.core.adoption import AdoptionRule
-from payments.core.brand_settings import BrandSettings, DonorMails
+from payments.core.brand_settings import DonorMails
+from payments.core.mail_settings import MailSettings
 from payments.core.money import Money
 from payments.core.safety_policy import Policy
 from payments.core.setting_types import (
@@ -30,7 +31,6 @@ from payments.core.setting_types import (
     FeeByCurrency,
     GeoipFile,
     HttpUrl,
-    MailSender,
     OidcClientId,
     OidcIssuerUrl,
     Origin,
@@ -39,7 +39,6 @@ from payments.core.setting_types import (
     SecretOfOthers,
     SecurityContact,
     SigningKey,
-    SmtpUrl,
     StandardWebhooksSecret,
     StripeKey,
     StripeWebhookSecrets,
@@ -59,7 +58,7 @@ class SettingsError(Exception):
     """The environment is not usable. Each line names one setting and what is wrong with it."""
 
 
-class Settings(BrandSettings):
+class Settings(MailSettings):
     """What an operator decides: docs/settings.md has the fields with their descriptions."""
 
     database_url: DatabaseUrl = Field(
@@ -76,12 +75,6 @@ class Settings(BrandSettings):
     secret_keys: SecretKeys = Field(
         default=(),
         description="keys for links and for finding donors, newest first, 32 characters or more",
-    )
-    smtp_url: SmtpUrl | None = Field(
-        None, description="for mail: smtp://user:password@host:587; smtp+cleartext:// without TLS"
-    )
-    mail_from: MailSender = Field(
-        "", max_length=200, description="the sender of mails, neutral: Support <post@example.org>"
     )
     confirmation_mails_per_hour: int = Field(
         200, ge=10, le=100_000, description="how many unconfirmed addresses get a mail in an hour"

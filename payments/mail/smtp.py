@@ -22,7 +22,7 @@ import structlog
 from payments.core.email import normalise_email
 from payments.core.errors import InvalidField
 from payments.core.settings import Settings
-from payments.mail import refusals
+from payments.mail import dkim_signature, refusals
 from payments.mail.brand import LOGO_ID
 from payments.mail.refusals import Refusal
 from payments.mail.render import RenderedMail
@@ -110,11 +110,10 @@ async def send(
     mail = build_message(settings, rendered, envelope)
     if mail is None:
         return SendResult.NO_SUCH_MAILBOX
+    content = dkim_signature.sign(settings, mail.as_bytes())
     (mailbox,) = mail["To"].addresses
     with _missing_mailbox_raised():
-        await server.sendmail(
-            sender_address(settings).addr_spec, [mailbox.addr_spec], mail.as_bytes()
-        )
+        await server.sendmail(sender_address(settings).addr_spec, [mailbox.addr_spec], content)
     return SendResult.ACCEPTED
 
 
@@ -133,6 +132,7 @@ async def send_at_most_once(
     mail = build_message(settings, rendered, envelope)
     if mail is None:
         return SendResult.NO_SUCH_MAILBOX
+    content = dkim_signature.sign(settings, mail.as_bytes())
     (mailbox,) = mail["To"].addresses
     await server.mail(sender_address(settings).addr_spec)
     with _missing_mailbox_raised():
@@ -140,7 +140,7 @@ async def send_at_most_once(
     if not await claim():
         return SendResult.NOT_CLAIMED
     try:
-        await server.data(mail.as_bytes())
+        await server.data(content)
     except aiosmtplib.SMTPDataError:
         await give_back()
         raise
