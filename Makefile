@@ -9,6 +9,8 @@ TERSER := 5.51.4
 CLIENTS := .interop
 NPM_QUIET := --silent --no-package-lock --no-audit --no-fund
 READY := .venv/.ready
+# Images and machines that set it would have every test's file rewritten again in each worker.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check audit sbom fmt migrate bench storm interop routes widget lock help
 
