@@ -3,8 +3,10 @@ then on hold no byte of a number, hash or token that led to whoever was erased.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +24,7 @@ from payments.safety import emergency_stop, global_erasure, stripe_worklist
 from tests.support import command_line
 from tests.support.database import migrated_cluster
 from tests.support.donor import open_donor_browser
+from tests.support.dumps import dump
 from tests.support.newsroom import Newsroom, open_newsroom
 
 pytestmark = pytest.mark.anyio
@@ -53,8 +56,16 @@ def execute(room: Newsroom, *statements: str) -> list[Any]:
         return list(cursor.fetchone() or ()) if cursor.description else []
 
 
+def tokens_mailed_to(room: Newsroom, *persons: str) -> set[bytes]:
+    """What the links in persons' mails prove themselves with, and what a table holds of it."""
+    texts = [mail.part() for mail in room.mails() if set(mail.to) & set(persons)]
+    tokens = {token.encode() for text in texts for token in re.findall(r"/([\w.~-]{20,})", text)}
+    assert tokens, "no mail has a link of its own"
+    return tokens | {sha256(token).digest() for token in tokens}
+
+
 async def secrets_of(room: Newsroom, *persons: str) -> set[bytes]:
-    """The numbers at Stripe, the hashes and the tokens of persons, as bytes of a disk."""
+    """The numbers at Stripe, the hashes and the tokens of persons, as bytes of a disk or a dump."""
     objects = room.sandbox.account.store.objects
     customers = {id_ for id_, one in objects.items() if one.get("email") in persons}
     numbers = {
@@ -67,6 +78,7 @@ async def secrets_of(room: Newsroom, *persons: str) -> set[bytes]:
             numbers |= {checkout["id"], checkout["payment_intent"]} - {None}
     assert {id_.partition("_")[0] for id_ in numbers} >= {"cus", "sub", "pm", "cs", "pi", "in"}
     hashes = [one for name in persons for one in await donors.address_hashes(room.settings, name)]
+    hashes += tokens_mailed_to(room, *persons)
     return {id_.encode() for id_ in numbers} | {
         written for value in hashes for written in (value, value.hex().encode())
     }
@@ -79,8 +91,10 @@ async def erased_at_stripe(room: Newsroom, *arguments: str) -> list[str]:
 
 
 def found(room: Newsroom, needles: set[bytes]) -> dict[str, set[bytes]]:
-    """Which stand in which tables, indexes and files, but for the log of what was before."""
-    execute(room, "CHECKPOINT")
+    """Which stand in which tables, indexes and files, but for the log of what was before, and in a
+    dump.
+    """
+    dumped = dump(room)  # it ends with a CHECKPOINT
     wal, end = execute(
         room, "SELECT file_name, file_offset FROM pg_walfile_name_offset(pg_current_wal_lsn())"
     )
@@ -91,7 +105,7 @@ def found(room: Newsroom, needles: set[bytes]) -> dict[str, set[bytes]]:
             " WHERE pg_relation_filenode(oid) > 0",
         )[0]
     )
-    hits = {}
+    hits = {"dump": here} if (here := {needle for needle in needles if needle in dumped}) else {}
     for path in sorted(home_of(room).rglob("*")):
         if not path.is_file() or ("pg_wal" in path.parts and path.name != wal):
             continue
@@ -112,9 +126,10 @@ async def test_no_byte_is_left_of_one_who_was_erased_nor_then_of_everybody(
                 await room.runs_until_idle()
         async with open_donor_browser(room, ERASED) as donor:
             await donor.signs_in()
-            needles = await secrets_of(room, ERASED)
+            session = sha256(donor.web.cookies["donor"].encode()).digest()
+            needles = await secrets_of(room, ERASED) | {session}
             execute(room, "ANALYZE", "CHECKPOINT")
-            assert set().union(*found(room, needles).values()) >= {
+            assert set().union(*found(room, needles).values()) >= {session} | {
                 needle for needle in needles if needle.startswith((b"cus_", b"sub_", b"cs_"))
             }
             room.clock.advance(timedelta(minutes=1))

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import io
 import re
-import subprocess
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -32,7 +31,7 @@ from sqlalchemy.engine import make_url
 
 from payments.giving import campaigns
 from payments.infra import logs
-from payments.infra.embedded_postgres import find_bin_dirs, temporary_postgres
+from payments.infra.embedded_postgres import temporary_postgres
 from payments.ops import worker
 from payments.risk.risk_level import RiskLevel
 from payments.safety import retention
@@ -42,6 +41,7 @@ from payments.staff.accounts import Role
 from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.database import migrated_cluster
 from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, link_in
+from tests.support.dumps import dump
 from tests.support.geoip import country_database
 from tests.support.newsroom import BASE_URL, Mail, Newsroom, open_newsroom
 from tests.support.page import Page
@@ -501,28 +501,6 @@ async def taken_away(ada: Colleague) -> AsyncIterator[tuple[str, bytes]]:
     answer = await ada.web.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
     assert b"payments_webhooks_total" in answer.content
     yield "/metrics", answer.content
-
-
-def dump(room: Newsroom) -> bytes:
-    """What a backup holds: a dump by PostgreSQL's own program, and every cell as text."""
-    url = make_url(room.settings.database_url.get_secret_value())
-    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    programs = [folder / "pg_dump" for folder in find_bin_dirs() if (folder / "pg_dump").exists()]
-    made = b"".join(
-        subprocess.run([program, plain], capture_output=True, check=True).stdout
-        for program in programs[:1]
-    )
-    with psycopg.connect(plain, autocommit=True) as connection:
-        tables = connection.execute(
-            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
-            " WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
-        ).fetchall()
-        assert len(tables) > 40
-        for (table,) in tables:
-            with connection.cursor().copy(f"COPY {table} TO STDOUT".encode()) as rows:
-                made += b"".join(bytes(block) for block in rows)
-        connection.execute("CHECKPOINT")
-    return made
 
 
 async def has_happened(room: Newsroom) -> None:
