@@ -89,12 +89,11 @@ font-weight:bold">{logo}{html.escape(brand.name)}</td></tr>
 def _render_paragraph(paragraph: Paragraph, colour: str) -> str:
     if paragraph.facts:
         return _render_facts(paragraph)
-    label = html.escape(paragraph.text)
     if paragraph.url is None:
-        return f'<p style="margin:0 0 16px">{label}</p>'
+        return f'<p style="margin:0 0 16px">{html.escape(paragraph.text)}</p>'
     return (
         f'<p style="margin:0 0 16px"><a href="{html.escape(paragraph.url)}"'
-        f' style="color:{colour}">{label.rstrip(":")}</a></p>'
+        f' style="color:{colour}">{html.escape(paragraph.label)}</a></p>'
     )
 
 

@@ -16,6 +16,11 @@ class Paragraph:
     url: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def label(self) -> str:
+        """The text as a link shows it in HTML: without its colon and the space before it."""
+        return self.text.rstrip(":\N{NO-BREAK SPACE}")
+
 
 def parse(source: str) -> list[Paragraph]:
     """Return the paragraphs of a rendered template."""

@@ -105,7 +105,6 @@ def _render_paragraph(paragraph: Paragraph) -> str:
         return "\n".join(
             f"<p>{html.escape(name)}: {html.escape(value)}</p>" for name, value in paragraph.facts
         )
-    label = html.escape(paragraph.text)
     if paragraph.url is None:
-        return f"<p>{label}</p>"
-    return f'<p><a href="{html.escape(paragraph.url)}">{label.rstrip(":")}</a></p>'
+        return f"<p>{html.escape(paragraph.text)}</p>"
+    return f'<p><a href="{html.escape(paragraph.url)}">{html.escape(paragraph.label)}</a></p>'

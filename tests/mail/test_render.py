@@ -174,8 +174,9 @@ def test_both_parts_say_the_same_and_fetch_nothing(
     links = [value for tag, _, value in page.attributes if tag == "a"]
     lines = [line for line in rendered.text.splitlines() if line]
     assert links == [line for line in lines if line.startswith("http")]
-    labels = [line.rstrip(":") for line in lines if not line.startswith("http")]
-    assert [text.rstrip(":") for text in page.texts] == [rendered.subject, *labels]
+    labels = [line.rstrip(": \xa0") for line in lines if not line.startswith("http")]
+    assert [text.rstrip(": \xa0") for text in page.texts] == [rendered.subject, *labels]
+    assert not re.search(r"[:\s]</a>", rendered.html)
 
 
 @pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
