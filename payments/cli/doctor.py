@@ -12,7 +12,7 @@ from payments.cli.common import EXIT_PROBLEMS, echo_stderr, json_option, run_wit
 @json_option
 @click.pass_context
 def doctor(command: click.Context, as_json: bool) -> None:
-    """Look at Stripe, mail, keys, clock and database; exit 4 if something is not as it must be."""
+    """Look at Stripe, mail, DNS, keys, clock and database; exit 4 if something is not right."""
     if command.invoked_subcommand is not None:
         return
     from payments.ops import doctor as checks

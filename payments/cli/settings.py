@@ -107,6 +107,6 @@ def keys_dkim(domain: str, selector: str, output: Path | None, key: Path | None)
     click.echo(
         "Publish this record, wait until it is seen everywhere, then set "
         f"PAYMENTS_DKIM_DOMAIN={domain}, PAYMENTS_DKIM_SELECTOR={selector} and "
-        f"PAYMENTS_DKIM_KEY_FILE={file.absolute()}.",
+        f"PAYMENTS_DKIM_KEY_FILE={file.absolute()}. `payments doctor` looks whether DNS has it.",
         err=True,
     )

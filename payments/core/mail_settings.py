@@ -87,14 +87,18 @@ def _validate_resolver(value: str) -> str:
 
 def split_resolver(value: str) -> tuple[str, int]:
     """Return a resolver's IP address and port. Raises ValueError."""
-    match = re.fullmatch(r"\[(?P<six>[^\]]+)\](:(?P<port>\d{1,5}))?", value) or re.fullmatch(
-        r"(?P<six>[^:]+)(:(?P<port>\d{1,5}))?", value
-    )
+    parts = re.fullmatch(r"\[(.+)\](?::([0-9]{1,5}))?|([0-9.]+):([0-9]{1,5})", value)
+    host, port = value, DEFAULT_DNS_PORT
+    if parts is not None:
+        host = parts[1] or parts[3]
+        port = int(parts[2] or parts[4] or DEFAULT_DNS_PORT)
     try:
-        host = str(ip_address(match["six"] if match else value))
+        address = ip_address(host)
     except ValueError:
-        raise ValueError("must be an IP address, with a port if need be: 127.0.0.1:53") from None
-    return host, int((match["port"] if match else None) or DEFAULT_DNS_PORT)
+        address = None
+    if address is None or not 0 < port < 65536:
+        raise ValueError("must be an IP address, with a port if need be: 127.0.0.1:53")
+    return str(address), port
 
 
 DkimDomain = Annotated[str, AfterValidator(validate_dkim_domain)]

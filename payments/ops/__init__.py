@@ -6,6 +6,7 @@ missing_objects  what we hold and Stripe does not have
 proxy_check      the doctor's look at the proxies before us, with a forged sender
 reconcile        compares with Stripe, and repairs
 schedules        what runs when
+sender_records   the doctor's look at SPF, DKIM and DMARC in DNS
 stripe_setup     the Products and the webhook endpoint
 worker           runs jobs and schedules until it is stopped
 comparisons      what is compared of each type of object

@@ -29,7 +29,7 @@ from payments.infra import (
 )
 from payments.infra.context import Context
 from payments.mail import smtp
-from payments.ops import proxy_check
+from payments.ops import proxy_check, sender_records
 from payments.risk import quarantine, statement_descriptor
 from payments.risk.statement_descriptor import CheckFinding
 from payments.safety import descriptor_review
@@ -162,6 +162,7 @@ async def _check_mail(ctx: Context) -> list[CheckFinding]:
     for name, subject, shown in (
         ("name", "the name that mails are from", sender.display_name),
         ("address", "the address that mails are from", sender.addr_spec),
+        ("selector", "the DKIM selector, in every mail,", settings.dkim_selector or ""),
         (
             "links",
             "PAYMENTS_MAIL_LINK_ORIGIN, where links in mails lead,",
@@ -380,6 +381,7 @@ CHECKS: dict[str, Check] = {
     "tls": _check_tls,
     "proxies": proxy_check.check,
     "mail": _check_mail,
+    sender_records.CHECK: sender_records.check,
     "oidc": _check_oidc,
     "keys": _check_keys,
     "database": _check_database,

@@ -13,11 +13,13 @@ from sqlalchemy.engine import make_url
 
 from payments.core.settings import Settings
 from payments.infra import db, migrate
+from payments.mail import dkim_signature
 from payments.ops import doctor
 from payments.risk.statement_descriptor import CheckFinding
 from payments.safety import descriptor_review
 from tests.support import command_line
 from tests.support.database_owner import as_owner
+from tests.support.dns_server import serving_dns
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.safety_policy import POLICY, policy_file
 from tests.support.secret_values import secret_named
@@ -257,7 +259,16 @@ async def test_where_links_of_mails_lead_holds_no_forbidden_word(
         "alternate_origins": "https://lindenau-post.example",
         "mail_link_origin": "https://lindenau-post.example",
     }
+    key = tmp_path / "dkim.pem"
+    key.write_text(dkim_signature.new_key())
+    key.chmod(0o600)
+    given |= {
+        "dkim_domain": "lindenau.example",
+        "dkim_selector": "lindenau-post-1",
+        "dkim_key_file": str(key),
+    }
     async with open_newsroom(database, **given) as room:
+        assert "a forbidden word" in (await finding_of(room, "mail:selector")).description
         assert "a forbidden word" in (await finding_of(room, "mail:links")).description
         assert (await finding_of(room, "mail:address")).ok
 
@@ -266,8 +277,15 @@ async def test_the_command_prints_a_line_for_each_and_its_code_tells(room: Newsr
     changed = {
         "PAYMENTS_SMTP_URL": "smtp://127.0.0.1:9",
         "PAYMENTS_STATEMENT_DESCRIPTOR": "SOMETHING ELSE",
+        "PAYMENTS_MAIL_FROM": "post@lindenau.press",
     }
-    result = await command_line.run(room.settings, "doctor", "--json", **changed)
+    async with serving_dns() as server:
+        server.records["lindenau.press"] = ["v=spf1 mx -all"]
+        changed["PAYMENTS_DNS_RESOLVER"] = server.address
+        result = await command_line.run(room.settings, "doctor", "--json", **changed)
+    seen = {finding["name"]: finding["ok"] for finding in json.loads(result.stdout)}
+    assert (seen["sender:spf"], seen["sender:dmarc"]) == (True, False)
+    del changed["PAYMENTS_MAIL_FROM"]
     wrong = [finding["name"] for finding in json.loads(result.stdout) if not finding["ok"]]
     assert result.exit_code == 4
     assert {"mail", "descriptor"} <= set(wrong)
