@@ -710,6 +710,7 @@ def giving_tables() -> None:
         required("experiment_round", sa.Integer),
         required("round_started_at", TIMESTAMP),
         required("changed_at", TIMESTAMP),
+        optional("progress", JSONB),
         sa.CheckConstraint(
             "experiment_round > 0 AND version > 0", name=op.f("ck_campaigns_counted_from_one")
         ),

@@ -9,6 +9,7 @@ import click
 from payments.cli.common import INPUT_FILE, echo_stderr, json_option, run_with_context
 
 if TYPE_CHECKING:
+    from payments.giving.campaign_totals import SponsorClaim
     from payments.giving.campaigns import Campaign, SaveResult
     from payments.infra.context import Context
 
@@ -58,16 +59,62 @@ def campaigns_show(campaign: str | None, *, as_json: bool) -> None:
                 return [await campaigns.get(session, campaign)]
             return await campaigns.list_all(session)
 
-    configs = [found.parsed_config() for found in run_with_context(read)]
+    rows = run_with_context(read)
+    configs = [row.parsed_config() for row in rows]
     if as_json:
         file: dict[str, Any] = {"campaigns": [campaign_schema.to_dict(one) for one in configs]}
         click.echo(json.dumps(file, ensure_ascii=False, indent=2))
         return
-    for config in configs:
+    for config, row in zip(configs, rows, strict=True):
         names = ", ".join(variant.name for variant in config.variants)
         variants = f"  variants {names}" if names else ""
         days = f"{config.starts_on or ''}..{config.ends_on or ''}"
-        click.echo(f"{config.id}  {'on' if config.enabled else 'off'}  {days}{variants}")
+        state = "on" if config.enabled else "off"
+        click.echo(f"{config.id}  {state}  {days}{variants}{_goal_summary(row)}")
+
+
+@campaigns.command("claims")
+@json_option
+def campaigns_claims(*, as_json: bool) -> None:
+    """Print what is to be asked of each sponsor who matches gifts. None of it is in the books."""
+    from payments.giving import campaign_totals
+
+    async def read(ctx: "Context") -> "list[SponsorClaim]":
+        async with ctx.sessions() as session:
+            return await campaign_totals.list_claims(ctx, session)
+
+    claims = run_with_context(read)
+    if as_json:
+        click.echo(
+            json.dumps(
+                [
+                    {
+                        "campaign": one.campaign,
+                        "sponsor": one.matching.sponsor,
+                        "currency": one.to_ask.currency,
+                        "given": one.given.amount,
+                        "to_ask": one.to_ask.amount,
+                    }
+                    for one in claims
+                ],
+                ensure_ascii=False,
+            )
+        )
+        return
+    for one in claims:
+        click.echo(
+            f"{one.campaign}  given {one.given}, to be asked of {one.matching.sponsor}: "
+            f"{one.to_ask}, of at most {one.ceiling}"
+        )
+
+
+def _goal_summary(campaign: "Campaign") -> str:
+    """Return the goal of a campaign, and how much of it readers are told there is."""
+    goal, progress = campaign.parsed_config().goal, campaign.parsed_progress()
+    if goal is None:
+        return ""
+    step = 0 if progress is None or progress.goal != goal else progress.step
+    return f"  goal {goal.money}, at least {step * 10}%"
 
 
 def find_campaign(campaign: str) -> "Campaign | None":

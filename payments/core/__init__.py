@@ -4,6 +4,7 @@ adoption         what of a Stripe account is adopted, as a setting
 amount_input     amounts as readers type them
 brand_settings   which mails donors get, the brand, receipts: a part of the settings
 calendar         dates, months and time zones
+campaign_goal    a campaign's goal and matching, in steps that tell of nobody
 campaign_parser  campaigns from TOML, JSON or a form
 campaign_schema  what a campaign's readers see and are suggested
 email            the normal form of an e-mail address

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from payments.core import i18n, message_markup, money
+from payments.core.campaign_goal import MAX_AMOUNT
 from payments.core.campaign_schema import CampaignConfig, FormOptions, merge_variant
 from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency
@@ -25,6 +26,7 @@ TEXT_LIMITS = {
     "thanks": (1000, True),
 }
 MAX_PRESETS = 6
+MAX_SPONSOR_LENGTH = 80
 MIN_VARIANTS, MAX_VARIANTS = 2, 4
 # "reminder" marks the contributions that come from a reminder; "new" is a page of the staff.
 RESERVED_IDS = frozenset({"new", "reminder"})
@@ -43,6 +45,11 @@ FIELD_HELP = {
     "followed_by": "is the id of the campaign that follows",
     "starts_on": "is a day such as 2026-03-01",
     "ends_on": "is a day such as 2026-03-31",
+    "goal": "is an amount in minor units and its currency",
+    "amount": f"is whole minor units, 1 to {MAX_AMOUNT:,}",
+    "ceiling": f"is whole minor units, 1 to {MAX_AMOUNT:,}",
+    "percent": "is a whole number, 1 to 1,000",
+    "matching": "is a sponsor, a ceiling in minor units, its currency and the last day, ends_on",
 }
 
 FieldPath = tuple[str | int, ...]
@@ -117,6 +124,7 @@ def validate(config: CampaignConfig, *, max_gift: Mapping[str, int], path: Field
         )
     if config.starts_on and config.ends_on and config.ends_on < config.starts_on:
         raise InvalidCampaign((*path, "ends_on"), f"is before starts_on, {config.starts_on}")
+    _validate_goal(config, path)
     _validate_options(config, config, max_gift=max_gift, path=path)
     names = [variant.name for variant in config.variants]
     if names and not MIN_VARIANTS <= len(names) <= MAX_VARIANTS:
@@ -129,6 +137,27 @@ def validate(config: CampaignConfig, *, max_gift: Mapping[str, int], path: Field
         _validate_options(
             variant, merge_variant(config, variant), max_gift=max_gift, path=variant_path
         )
+
+
+def _validate_goal(config: CampaignConfig, path: FieldPath) -> None:
+    goal, matching = config.goal, config.matching
+    if goal is not None:
+        _validate_currency((*path, "goal", "currency"), goal.currency)
+    if matching is None:
+        return
+    path = (*path, "matching")
+    _validate_currency((*path, "currency"), matching.currency)
+    if goal is not None and goal.currency != matching.currency:
+        raise InvalidCampaign((*path, "currency"), f"is that of the goal, {goal.currency}")
+    if matching.starts_on is not None and matching.ends_on < matching.starts_on:
+        raise InvalidCampaign((*path, "ends_on"), f"is before starts_on, {matching.starts_on}")
+    if config.ends_on is not None and matching.ends_on > config.ends_on:
+        raise InvalidCampaign((*path, "ends_on"), f"is after the campaign's, {config.ends_on}")
+    _validate_length((*path, "sponsor"), matching.sponsor, MAX_SPONSOR_LENGTH)
+    try:
+        message_markup.refuse_controls(matching.sponsor, line_ends=False)
+    except InvalidMarkup as error:
+        raise InvalidCampaign((*path, "sponsor"), str(error)) from None
 
 
 def _validate_options(
@@ -173,8 +202,7 @@ def _validate_text(
 ) -> None:
     if locale not in i18n.SUPPORTED_LOCALES:
         raise InvalidCampaign(path, f"is not one of {', '.join(i18n.SUPPORTED_LOCALES)}")
-    if not text.strip() or len(text) > limit:
-        raise InvalidCampaign(path, f"has 1 to {limit:,} characters; here {len(text):,}")
+    _validate_length(path, text, limit)
     try:
         if in_paragraphs:
             message_markup.parse(text)
@@ -182,6 +210,11 @@ def _validate_text(
             message_markup.refuse_controls(text, line_ends=False)
     except InvalidMarkup as error:
         raise InvalidCampaign(path, str(error)) from None
+
+
+def _validate_length(path: FieldPath, text: str, limit: int) -> None:
+    if not text.strip() or len(text) > limit:
+        raise InvalidCampaign(path, f"has 1 to {limit:,} characters; here {len(text):,}")
 
 
 def _validate_currency(path: FieldPath, code: str) -> None:

@@ -26,6 +26,17 @@
     [campaigns.thanks]               # written as the message is; under the thanks after a gift
     en = "You pay for a week of court reporting."
 
+    [campaigns.goal]                 # what it is to bring, in minor units; see campaign_goal
+    amount = 5000000
+    currency = "eur"
+
+    [campaigns.matching]             # what a sponsor adds to each gift, up to a ceiling
+    sponsor = "The Example Foundation"
+    percent = 100                    # of the gift
+    ceiling = 2000000                # minor units, in the currency of the goal
+    currency = "eur"
+    ends_on = 2026-03-15             # and starts_on; the last day included
+
     [campaigns.presets.monthly]      # the suggested amounts, in minor units
     eur = [300, 700, 1500]
 
@@ -51,6 +62,7 @@ import msgspec
 from msgspec import Meta
 
 from payments.core import i18n, money
+from payments.core.campaign_goal import Goal, Matching
 from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.identifiers import SLUG_REGEX
 from payments.core.money import Money
@@ -112,6 +124,8 @@ class CampaignConfig(FormOptions, frozen=True, forbid_unknown_fields=True, kw_on
     starts_on: date | None = None
     ends_on: date | None = None
     evaluate_after_days: Literal[30, 90] = 30
+    goal: Goal | None = None
+    matching: Matching | None = None
     variants: tuple[VariantConfig, ...] = ()
 
     def is_running(self, today: date) -> bool:
@@ -133,7 +147,13 @@ class CampaignConfig(FormOptions, frozen=True, forbid_unknown_fields=True, kw_on
     def experiment_config(self) -> "CampaignConfig":
         """Return the part on which the results of the variants depend."""
         return msgspec.structs.replace(
-            self, enabled=True, starts_on=None, ends_on=None, followed_by=None
+            self,
+            enabled=True,
+            starts_on=None,
+            ends_on=None,
+            followed_by=None,
+            goal=None,
+            matching=None,
         )
 
 
@@ -181,4 +201,6 @@ def _drop_empty(table: dict[str, Any]) -> dict[str, Any]:
     filled = {name: value for name, value in table.items() if value not in (None, {}, [], ())}
     if "variants" in filled:
         filled["variants"] = [_drop_empty(variant) for variant in filled["variants"]]
+    if "matching" in filled:
+        filled["matching"] = _drop_empty(filled["matching"])
     return filled

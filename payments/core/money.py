@@ -269,13 +269,18 @@ def to_decimal_string(money: Money) -> str:
     return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}" if decimals else sign + digits
 
 
-def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - called as money.format(...)
-    """Return the amount as readers of this locale write it, with all its decimals."""
+def format(  # noqa: A001 - called as money.format(...)
+    money: Money, locale: str = "en", *, short: bool = False
+) -> str:
+    """Return the amount as readers of this locale write it.
+
+    It has all its decimals; if `short`, none where they are zero.
+    """
     code, babel = money.currency.upper(), babel_locale(locale)
     symbol = get_currency_symbol(code, babel)
     pattern = str(babel.currency_formats["standard"].pattern)
     # Babel goes by ISO's decimals, not Stripe's, and leaves out the space CLDR wants in "CHF 5".
-    pattern = re.sub(r"0(\.0+)?(?![0#.,])", "0" + _decimal_pattern(money), pattern)
+    pattern = re.sub(r"0(\.0+)?(?![0#.,])", "0" + _decimal_pattern(money, short), pattern)
     if symbol[-1].isalpha():
         pattern = re.sub(r"¤(?=[#0])", "¤\N{NO-BREAK SPACE}", pattern)
     if symbol[0].isalpha():
@@ -283,9 +288,11 @@ def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - called as m
     return format_currency(to_decimal_string(money), code, pattern, babel, currency_digits=False)
 
 
-def _decimal_pattern(money: Money) -> str:
+def _decimal_pattern(money: Money, short: bool) -> str:
     """Return the decimals of a CLDR number pattern; none where they are always zero."""
-    if money.currency in WHOLE_UNITS_ONLY and money.amount % 100 == 0:
+    if (short or money.currency in WHOLE_UNITS_ONLY) and (
+        money.amount % 10 ** exponent(money.currency) == 0
+    ):
         return ""
     return "." + "0" * exponent(money.currency) if exponent(money.currency) else ""
 

@@ -3,6 +3,7 @@
     protected_countries = ["RU", "BY"]
     recurring = "refused"            # or "allowed": whether monthly and annual gifts are taken
     refunds = "none"                # or "auto": a refund is a second line at the donor's bank
+    campaign_progress = "hidden"    # or "shown": how far a campaign's goal is reached, in tenths
     forbidden_descriptor_words = ["The Example", "example.news"]
 
     [texts.en]                      # instead of our own words, all six of them
@@ -50,6 +51,13 @@ class RefundRule(StrEnum):
     AUTO = "auto"  # it is refunded
 
 
+class ProgressRule(StrEnum):
+    """Whether readers are told how far a campaign's goal is reached."""
+
+    HIDDEN = "hidden"
+    SHOWN = "shown"
+
+
 class NoticeTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is shown before the amount, in one language."""
 
@@ -67,6 +75,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     protected_countries: Annotated[tuple[CountryCode, ...], Meta(min_length=1, max_length=60)]
     recurring: RecurringRule = RecurringRule.REFUSED
     refunds: RefundRule = RefundRule.NONE
+    campaign_progress: ProgressRule = ProgressRule.HIDDEN
     forbidden_descriptor_words: Annotated[tuple[DescriptorWord, ...], Meta(max_length=100)] = ()
     texts: dict[str, NoticeTexts] = {}
 

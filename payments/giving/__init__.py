@@ -4,6 +4,8 @@ adoption                  which payments of the account are contributions
 adoption_review           imported subscriptions that do not fit `PAYMENTS_ADOPT` any more
 article_counts            how many contributions were started from an article
 billing_dates             when a subscription is charged next
+campaign_attribution      which campaign a contribution counts for
+campaign_totals           what a campaign brought, for its goal and its sponsor
 campaigns                 what readers of a link see, and what it led to
 cancellations             ended at once, and asked for until Stripe confirms
 card_testing              noticed from declined charges, raises the risk level
@@ -26,7 +28,7 @@ interval_columns          the columns of an interval
 invoices                  what Stripe charges for one period of a subscription
 missing_subscriptions     subscriptions that Stripe does not know any more
 notices_due               mails due by the calendar: an expiring card, a rare charge
-offered_methods      how a reader can pay on Stripe's page
+offered_methods           how a reader can pay on Stripe's page
 outbox_sender             each mail composed, addressed, handed to SMTP
 payment_intent_links      which contribution a payment belongs to
 payment_mail              mails about payments, as they are when they leave

@@ -1,10 +1,8 @@
 """Campaigns: what readers of a link see and are suggested, and which contributions it led to.
 
 A campaign's config (see `campaign_schema`) is stored and changed as a whole, by colleagues or from
-a file. Its id is stored with each contribution it leads to, so renewals count for it too. Only ids
-that a colleague made are ever stored: whatever else an address says there may be somebody's name.
-No contribution is lost over a label: a form with an unknown id is accepted and attributed to
-nothing; one of a campaign that has ended or is disabled still counts for it. Programs get a 422.
+a file. Its id is stored with each contribution it leads to (`campaign_attribution`), so renewals
+count for it too.
 
 Which variant a page shows is drawn at random for each impression, goes into the form as a hidden
 field, and is stored with the contribution alone: no cookie, nothing in the browser, nothing about
@@ -30,10 +28,18 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.core import calendar, campaign_parser, campaign_schema, lookalike_names
+from payments.core import (
+    calendar,
+    campaign_goal,
+    campaign_parser,
+    campaign_schema,
+    lookalike_names,
+)
+from payments.core.campaign_goal import Progress, ToldGoal
 from payments.core.campaign_parser import InvalidCampaign
 from payments.core.campaign_schema import CampaignConfig, FormOptions, text_for
-from payments.core.errors import InvalidField, NotFound, PaymentsError
+from payments.core.errors import NotFound, PaymentsError
+from payments.core.safety_policy import ProgressRule
 from payments.infra import audit_log, db
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
@@ -75,16 +81,40 @@ class Campaign(db.Base):
     experiment_round: Mapped[int]
     round_started_at: Mapped[db.Timestamp]
     changed_at: Mapped[db.Timestamp]
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)  # a campaign_goal.Progress
 
     def parsed_config(self) -> CampaignConfig:
         """Return the config as its type."""
         return msgspec.convert(self.config, CampaignConfig)
+
+    def parsed_progress(self) -> Progress | None:
+        """Return what the last count of `campaign_totals` found; None before the first."""
+        return None if self.progress is None else msgspec.convert(self.progress, Progress)
+
+    def told_goal(self, ctx: Context) -> ToldGoal | None:
+        """Return what readers are told of its goal and matching now."""
+        config, policy = self.parsed_config(), ctx.settings.safety_policy
+        return campaign_goal.told(
+            config.goal,
+            config.matching,
+            self.parsed_progress(),
+            today=_today(ctx),
+            ends_on=config.ends_on,
+            with_progress=policy is None or policy.campaign_progress is ProgressRule.SHOWN,
+        )
 
     def variant_keys(self) -> list[str]:
         """Return the keys of the variants of this round; none without variants."""
         return [
             f"{variant.name}-{self.experiment_round}" for variant in self.parsed_config().variants
         ]
+
+    def has_variant_key(self, variant_key: str) -> bool:
+        """Whether a key is of a variant of this round, drawn by us or by the widget."""
+        return (
+            variant_key in self.variant_keys()
+            or variant_key in self.as_embedded().options_by_variant_key
+        )
 
     def as_embedded(self) -> "EmbeddedCampaign":
         """Return what the snippet of a widget contains."""
@@ -116,6 +146,7 @@ class RenderedCampaign:
     variant: str
     options: FormOptions
     currency: str | None
+    goal: ToldGoal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +178,14 @@ async def display(
                 return None
             if widget_variant_key:
                 widget_keys = campaign.as_embedded().options_by_variant_key
-                return _render(
-                    campaign, widget_variant_key if widget_variant_key in widget_keys else ""
-                )
+                is_known = widget_variant_key in widget_keys
+                return _render(ctx, campaign, widget_variant_key if is_known else "")
             variant_key = secrets.choice(campaign.variant_keys() or [""])
             if variant_key:
                 await _count_impression(session, campaign.id, variant_key, day=_today(ctx))
     except DATABASE_UNAVAILABLE_ERRORS:
         return None
-    return _render(campaign, variant_key)
+    return _render(ctx, campaign, variant_key)
 
 
 async def redisplay(ctx: Context, campaign_id: str, variant_key: str) -> RenderedCampaign | None:
@@ -173,8 +203,8 @@ async def redisplay(ctx: Context, campaign_id: str, variant_key: str) -> Rendere
         return None
     if campaign is None:
         return None
-    is_its_own = campaign.id == campaign_id and _has_variant_key(campaign, variant_key)
-    return _render(campaign, variant_key if is_its_own else "")
+    is_its_own = campaign.id == campaign_id and campaign.has_variant_key(variant_key)
+    return _render(ctx, campaign, variant_key if is_its_own else "")
 
 
 async def shown_now(ctx: Context, campaign_id: str) -> Campaign | None:
@@ -183,30 +213,25 @@ async def shown_now(ctx: Context, campaign_id: str) -> Campaign | None:
         return await _get_running(session, ctx, campaign_id)
 
 
-async def running_config(ctx: Context, campaign_id: str) -> CampaignConfig:
-    """Return the config of a campaign that is running today. Raises NotFound."""
+async def get_running(ctx: Context, campaign_id: str) -> Campaign:
+    """Return a campaign that is running today. Raises NotFound."""
     campaign = await shown_now(ctx, campaign_id)
     if campaign is None:
         raise NotFound("There is no such campaign, or it is not running.")
-    return campaign.parsed_config()
+    return campaign
 
 
-def _render(campaign: Campaign, variant_key: str) -> RenderedCampaign:
+def _render(ctx: Context, campaign: Campaign, variant_key: str) -> RenderedCampaign:
     config = campaign.parsed_config()
     options = config.options_for_variant(variant_name(variant_key))
-    return RenderedCampaign(campaign.id, variant_key, options, config.currency)
+    return RenderedCampaign(
+        campaign.id, variant_key, options, config.currency, campaign.told_goal(ctx)
+    )
 
 
 def variant_name(variant_key: str) -> str:
     """Return the name of the variant that a key is of: `b` of `b-3` and of `b-3w`."""
     return variant_key.rpartition("-")[0]
-
-
-def _has_variant_key(campaign: Campaign, variant_key: str) -> bool:
-    return (
-        variant_key in campaign.variant_keys()
-        or variant_key in campaign.as_embedded().options_by_variant_key
-    )
 
 
 async def _get_running(session: AsyncSession, ctx: Context, campaign_id: str) -> Campaign | None:
@@ -245,9 +270,6 @@ async def _count_impression(
     )
 
 
-# --- attribution ----------------------------------------------------------------------------------
-
-
 async def thanks_text(
     session: AsyncSession, campaign_id: str | None, variant_key: str, locale: str
 ) -> tuple[str, str] | None:
@@ -257,34 +279,6 @@ async def thanks_text(
         return None
     options = campaign.parsed_config().options_for_variant(variant_name(variant_key))
     return text_for(options.thanks, locale)
-
-
-async def attribution(
-    ctx: Context, campaign_id: str | None, variant_key: str
-) -> tuple[str | None, str]:
-    """Return the campaign and the variant key to store with a contribution, each if it is known."""
-    async with ctx.sessions() as session:
-        if campaign_id is None or not await _is_known(session, campaign_id):
-            return None, ""
-        campaign = await session.get(Campaign, campaign_id)
-        is_known = campaign is not None and _has_variant_key(campaign, variant_key)
-        return campaign_id, variant_key if is_known else ""
-
-
-async def require_known(ctx: Context, campaign_id: str | None) -> None:
-    """Raise InvalidField for a campaign that does not exist; None is valid."""
-    if campaign_id is None:
-        return
-    async with ctx.sessions() as session:
-        if not await _is_known(session, campaign_id):
-            raise InvalidField(
-                "campaign must be the id of one of the newsroom's campaigns. Nothing was charged.",
-                field="campaign",
-            )
-
-
-async def _is_known(session: AsyncSession, campaign_id: str) -> bool:
-    return campaign_id == REMINDER or await session.get(Campaign, campaign_id) is not None
 
 
 # --- save -----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from payments.accounting import daily_totals, integrity
 from payments.core.errors import StripeUnavailable
 from payments.donors import donors, sign_in
 from payments.giving import (
+    campaign_totals,
     cancellations,
     card_testing,
     contribution_start,
@@ -230,6 +231,8 @@ SCHEDULES = (
     Schedule("check_webhook_endpoint", "19 * * * *", endpoint.refresh_alert),
     Schedule("check_statement_descriptor", "17 * * * *", check_statement_descriptor),
     Schedule("refresh_dispute_alerts", "29 * * * *", disputes.refresh_alerts),
+    # What readers are told of a campaign's goal
+    Schedule("count_campaigns", "13 2 * * *", campaign_totals.count_all),
     # What has outlived its retention
     Schedule("purge_requests", "*/10 * * * *", purge_requests),
     Schedule("purge_newsletter_signups", "37 * * * *", newsletter_delivery.purge),

@@ -233,9 +233,11 @@ AGGREGATE_COUNTS = DataClass(
     },
 )
 CAMPAIGNS = DataClass(
-    gettext_noop("What the newsroom's campaigns say."),
+    gettext_noop(
+        "What the newsroom's campaigns say, and in tenths how far each has reached its goal."
+    ),
     gettext_noop("As long as they are needed."),
-    {"campaigns": "id config version experiment_round round_started_at changed_at"},
+    {"campaigns": "id config version experiment_round round_started_at changed_at progress"},
 )
 ALERTS = DataClass(
     gettext_noop(

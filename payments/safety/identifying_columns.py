@@ -79,7 +79,7 @@ OTHERS: Mapping[str, str] = {
     "article_counts": "day article",
     "audit_entries": "recorded_at staff_id name action object_id reason",
     "campaign_impressions": "campaign variant day",
-    "campaigns": "id config round_started_at changed_at",
+    "campaigns": "id config round_started_at changed_at progress",
     "daily_totals_positions": "zone",
     "emergency_stop_items": "emergency_stop_id",
     "emergency_stops": "id decided_at proved_at left_at_stripe lifted_at",

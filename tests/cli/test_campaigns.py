@@ -139,6 +139,18 @@ async def test_at_most_fifty_are_shown_at_once(newsroom: Newsroom) -> None:
     assert await newsroom.count("campaigns") == 50
 
 
+GOAL = """
+[campaigns.goal]
+amount = 50000
+currency = "eur"
+[campaigns.matching]
+sponsor = "Blue"
+ceiling = 9000
+currency = "eur"
+ends_on = 2026-12-31
+"""
+
+
 async def run(room: Newsroom, *words: str) -> tuple[int, str, str]:
     """Run `payments …`. Returns its exit code and what it wrote."""
     finished = await command_line.run(room.settings, *words)
@@ -149,7 +161,7 @@ async def test_the_operator_loads_a_file_and_gets_the_same_back(
     newsroom: Newsroom, tmp_path: Path
 ) -> None:
     file = tmp_path / "campaigns.toml"
-    file.write_text(SPRING + TESTED, encoding="utf-8")
+    file.write_text(SPRING + GOAL + TESTED, encoding="utf-8")
     code, out, err = await run(newsroom, "campaigns", "apply", str(file), "--dry-run")
     assert (code, out) == (0, "spring: new\ntested: new\n"), err
     assert "Nothing was changed" in err
@@ -166,6 +178,12 @@ async def test_the_operator_loads_a_file_and_gets_the_same_back(
     assert "Три репортёра" in out
     assert 'frequency="annual"' in out
     assert 'amount="3000"' in out
+    code, out, err = await run(newsroom, "campaigns", "show", "spring")
+    assert out == "spring  on  ..  goal 500.00 EUR, at least 0%\n", err
+    code, out, err = await run(newsroom, "campaigns", "claims", "--json")
+    assert json.loads(out) == [
+        {"campaign": "spring", "sponsor": "Blue", "currency": "eur", "given": 0, "to_ask": 0}
+    ], err
     file.write_text(SPRING.replace("[400, 900]", "[4]"), encoding="utf-8")
     code, out, err = await run(newsroom, "campaigns", "apply", str(file))
     assert (code, out) == (1, "")

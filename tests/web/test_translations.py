@@ -39,6 +39,7 @@ ENGLISH = (
     "web/staff",
     "web/support",
     "core/campaign_parser.py",
+    "giving/campaign_attribution.py",
     "giving/campaigns.py",
     "infra/audit_log.py",
     "safety/emergency_stop.py",

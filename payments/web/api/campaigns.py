@@ -1,10 +1,13 @@
 """What a program may read of a campaign that is running: its message and suggested amounts."""
 
+from datetime import date
+
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from payments.core.campaign_goal import ToldGoal
 from payments.core.campaign_schema import FREQUENCIES
 from payments.giving import campaigns
 from payments.infra.context import Context
@@ -24,6 +27,30 @@ class CampaignOut(msgspec.Struct, frozen=True):
     default_frequency: str | None
     message: dict[str, str]
     presets: dict[str, list[int]]
+    goal: "GoalOut | None"
+    matching: "MatchingOut | None"
+
+
+class GoalOut(msgspec.Struct, frozen=True):
+    """What the campaign is to bring. `percent` is how much of it there is at least, in whole
+    tenths and counted once a day; null where it is not told.
+    """
+
+    amount: int
+    currency: str
+    percent: int | None
+
+
+class MatchingOut(msgspec.Struct, frozen=True):
+    """What a sponsor adds to each gift in a currency: so many percent of it, up to the ceiling in
+    all, until the end of the last day.
+    """
+
+    sponsor: str
+    percent: int
+    ceiling: int
+    currency: str
+    ends_on: date
 
 
 @get(
@@ -37,7 +64,8 @@ async def get_campaign(
     ctx: NamedDependency[Context], campaign_id: FromPath[str]
 ) -> Response[CampaignOut]:
     """Return a campaign for a site's own form. Any page may read it and cache it for 5 minutes."""
-    config = await campaigns.running_config(ctx, campaign_id)
+    shown = await campaigns.get_running(ctx, campaign_id)
+    config, told = shown.parsed_config(), shown.told_goal(ctx)
     currency = config.currency or ctx.settings.default_currency
     campaign = CampaignOut(
         id=config.id,
@@ -48,6 +76,21 @@ async def get_campaign(
             frequency: [amount.amount for amount in config.suggested_amounts(currency, frequency)]
             for frequency in FREQUENCIES
         },
+        goal=_goal_out(told),
+        matching=_matching_out(told),
     )
     headers = {**widget_files.CROSS_ORIGIN_HEADERS, "cache-control": CACHE_CONTROL}
     return Response(campaign, headers=headers)
+
+
+def _goal_out(told: ToldGoal | None) -> GoalOut | None:
+    if told is None or told.goal is None:
+        return None
+    return GoalOut(told.goal.amount, told.goal.currency, told.percent)
+
+
+def _matching_out(told: ToldGoal | None) -> MatchingOut | None:
+    if told is None or told.matching is None:
+        return None
+    one = told.matching
+    return MatchingOut(one.sponsor, one.percent, one.ceiling, one.currency, one.ends_on)

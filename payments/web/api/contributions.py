@@ -10,7 +10,12 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 from payments.core.errors import IdempotencyKeyMissing
 from payments.core.frequency import Frequency
 from payments.core.identifiers import SLUG_REGEX
-from payments.giving import article_counts, campaigns, contribution_start, contributions
+from payments.giving import (
+    article_counts,
+    campaign_attribution,
+    contribution_start,
+    contributions,
+)
 from payments.giving.checkout_session import ContributionRequest
 from payments.giving.contributions import Contribution
 from payments.infra.context import Context
@@ -136,7 +141,7 @@ class ContributionsApi(Controller):
         contribution_request = ContributionRequest(
             money=amount, frequency=data.frequency, campaign=data.campaign, locale=data.locale
         )
-        await campaigns.require_known(ctx, data.campaign)
+        await campaign_attribution.require_known(ctx, data.campaign)
         request_context = await risk_check.request_context_of_api(
             ctx, request, key, data.proof, declaration_accepted=data.declaration is True
         )

@@ -8,6 +8,7 @@ campaign_script     what the widget says now
 embed               the widget, its snippet, and plain HTML
 form                how often and how much, then to Stripe
 safety              the donor notice, and what is stored
+goal_texts          what is said of a campaign's goal and matching
 gift_cookie         which gifts a browser began
 widget_facts        the texts of the widget, and what it suggests
 thanks              what became of a contribution

@@ -22,7 +22,7 @@ from payments.giving.campaigns import Campaign
 from payments.infra.context import Context
 from payments.risk import donor_notice
 from payments.web import widget_files
-from payments.web.donate import widget_facts
+from payments.web.donate import goal_texts, widget_facts
 
 DEVICES = {"apple_pay": "apple", "google_pay": "other"}  # that may have a wallet
 CACHE_CONTROL = "public, max-age=300"
@@ -63,7 +63,7 @@ async def script(ctx: Context, campaign_id: str, locale: str) -> tuple[bytes, st
         shown = await campaigns.shown_now(ctx, campaign_id)
     except campaigns.DATABASE_UNAVAILABLE_ERRORS:
         cache_control = WITHOUT_DATABASE_CACHE_CONTROL
-    facts = _facts(ctx.settings, campaign_id, shown, locale)
+    facts = _facts(ctx, campaign_id, shown, locale)
     taken = await offered_methods.brands(ctx)
     for code, of_currency in facts["currencies"].items():
         of_currency["methods"] = [_mark(brand) for brand in taken.get(code, taken[""])]
@@ -100,12 +100,12 @@ def _javascript(value: object) -> str:
     return text.replace("<", "\\u003c")
 
 
-def _facts(
-    settings: Settings, campaign_id: str, shown: Campaign | None, locale: str
-) -> dict[str, Any]:
+def _facts(ctx: Context, campaign_id: str, shown: Campaign | None, locale: str) -> dict[str, Any]:
+    settings = ctx.settings
     config = None if shown is None else shown.parsed_config()
     options: FormOptions = config or DEFAULT_OPTIONS
     variants = {} if shown is None else shown.as_embedded().options_by_variant_key
+    goal = goal_texts.goal_nodes(None if shown is None else shown.told_goal(ctx), locale)
     first = (config and config.currency) or settings.default_currency
     codes = [first, *(code for code in (config.currencies if config else ()) if code != first)]
     offered = widget_facts.offered_names(settings)
@@ -125,6 +125,8 @@ def _facts(
             {"variant": key, **_option_facts(settings, variant, codes, locale)}
             for key, variant in variants.items()
         ]
+    for one in (facts, *facts.get("variants", ())):
+        one["message"] += goal
     return facts
 
 

@@ -22,7 +22,7 @@ from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.i18n import gettext_noop
 from payments.core.identifiers import is_slug
 from payments.core.money import Money
-from payments.giving import article_counts, campaigns, contribution_start
+from payments.giving import article_counts, campaign_attribution, campaigns, contribution_start
 from payments.giving.campaigns import RenderedCampaign
 from payments.giving.checkout_session import ContributionRequest
 from payments.infra.context import Context
@@ -35,6 +35,7 @@ from payments.web.donate import (
     campaign_texts,
     coming_back,
     gift_cookie,
+    goal_texts,
     safety,
 )
 from payments.web.donate import currency as currencies
@@ -160,7 +161,7 @@ async def _parse_submission(
     """Return what a form asks for. Raises a PaymentsError whose field is the form's."""
     contribution_request = _parse_request(ctx, typed, field_names=field_names)
     reminder = abandoned_checkout.requested_reminder(ctx, typed.values, contribution_request)
-    campaign, variant = await campaigns.attribution(
+    campaign, variant = await campaign_attribution.attribution(
         ctx, contribution_request.campaign, typed["variant"]
     )
     return Submission(
@@ -322,6 +323,7 @@ def form_context(
         "campaign": typed["campaign"],
         "variant": typed["variant"],
         **campaign_texts.form_texts(options, request_locale.current()),
+        "goal": campaign and goal_texts.goal_view(campaign.goal, request_locale.current()),
         "article": typed["article"],
         "locale": request_locale.language_tag(),
         "errors": [

@@ -7,7 +7,8 @@ from litestar.di import NamedDependency
 
 from payments.accounting.reports import sources
 from payments.accounting.reports.sources import CampaignTotal
-from payments.giving import article_counts
+from payments.giving import article_counts, campaign_totals
+from payments.giving.campaign_totals import SponsorClaim
 from payments.infra.context import Context
 from payments.signups.reminder_stats import MIN_GROUP_SIZE
 from payments.staff.accounts import Staff
@@ -42,6 +43,7 @@ class SourcePages(Controller):
             articles = await article_counts.top_articles(
                 session, since=period.since, until=period.until
             )
+            claims = await campaign_totals.list_claims(ctx, session)
         return await layout.render(
             ctx,
             "finance_sources.html",
@@ -54,6 +56,7 @@ class SourcePages(Controller):
             campaigns=_campaigns_table(totals, params["period"]),
             min_group_size=MIN_GROUP_SIZE,
             articles=_articles_table(articles),
+            claims=_claims_table(claims) if claims else None,
         )
 
 
@@ -62,6 +65,25 @@ def _articles_table(articles: Sequence[tuple[str, int]]) -> Table:
     columns = ["Article", "#Gifts begun, at least"]
     caption = "Stories that led to gifts"
     return table("stories", caption, columns, rows, empty="No story led to ten gifts in this time.")
+
+
+def _claims_table(claims: Sequence[SponsorClaim]) -> Table:
+    rows = [
+        [
+            one.campaign,
+            one.matching.sponsor,
+            one.matching.ends_on.isoformat(),
+            one.given.currency.upper(),
+            format_money(one.given.amount, one.given.currency),
+            f"{one.matching.percent}%",
+            format_money(one.ceiling.amount, one.ceiling.currency),
+            format_money(one.to_ask.amount, one.to_ask.currency),
+        ]
+        for one in claims
+    ]
+    columns = ["Campaign", "Sponsor", "Until", "Currency", "#Given, less what went back", "#Added",
+               "#At most", "#To be asked of the sponsor"]  # fmt: skip
+    return table("claims", "Matching by sponsors", columns, rows, empty="")
 
 
 def _campaigns_table(totals: Sequence[CampaignTotal], period_param: str) -> Table:

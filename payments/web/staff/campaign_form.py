@@ -2,7 +2,8 @@
 
 Amounts are typed in major units, a line for each currency, with a star before the one that is
 preselected: `usd: 5 *10 25`. A line `usd: only *10` preselects one of the usual amounts and changes
-none. An error names its field, and nothing typed is lost.
+none. A goal and a ceiling are a line too: `eur: 50000`. An error names its field, and nothing typed
+is lost.
 """
 
 import re
@@ -18,6 +19,12 @@ from payments.core.money import Money
 VARIANT_PREFIXES = tuple(f"v{number}_" for number in range(1, MAX_VARIANTS + 1))
 PRESELECT_CHOICES = {"": None, "yes": True, "no": False}
 EVALUATION_DAYS = ("30", "90")
+MATCHING_FIELDS: Mapping[str | int, str] = {
+    "sponsor": "sponsor",
+    "percent": "percent",
+    "starts_on": "matching_starts_on",
+    "ends_on": "matching_ends_on",
+}
 AMOUNTS_MAX_LENGTH = 4000  # characters
 FormFields = Mapping[str, str]
 
@@ -34,6 +41,12 @@ def field_names() -> frozenset[str]:
         "starts_on",
         "ends_on",
         "evaluate_after_days",
+        "goal",
+        "sponsor",
+        "percent",
+        "ceiling",
+        "matching_starts_on",
+        "matching_ends_on",
         "then",
     }
     options = {"default_frequency", "preselect"}
@@ -55,6 +68,7 @@ def fields_of_config(config: CampaignConfig, *, version: int) -> dict[str, str]:
         "starts_on": "" if config.starts_on is None else config.starts_on.isoformat(),
         "ends_on": "" if config.ends_on is None else config.ends_on.isoformat(),
         "evaluate_after_days": str(config.evaluate_after_days),
+        **_fields_of_goal(config),
         **_fields_of_options("", config),
     }
     for prefix, variant in zip(VARIANT_PREFIXES, config.variants, strict=False):
@@ -73,6 +87,25 @@ def languages_with_texts(fields: FormFields) -> list[str]:
             for name in LOCALISED_TEXTS
         )
     ]
+
+
+def _fields_of_goal(config: CampaignConfig) -> dict[str, str]:
+    goal, matching = config.goal, config.matching
+    fields = {} if goal is None else {"goal": _amount_line(goal.amount, goal.currency)}
+    if matching is None:
+        return fields
+    return {
+        **fields,
+        "sponsor": matching.sponsor,
+        "percent": str(matching.percent),
+        "ceiling": _amount_line(matching.ceiling, matching.currency),
+        "matching_starts_on": "" if matching.starts_on is None else matching.starts_on.isoformat(),
+        "matching_ends_on": matching.ends_on.isoformat(),
+    }
+
+
+def _amount_line(amount: int, code: str) -> str:
+    return f"{code}: {_major_units(amount, code)}"
 
 
 def _fields_of_options(prefix: str, options: FormOptions) -> dict[str, str]:
@@ -133,6 +166,8 @@ def parse_config(typed: FormFields, *, maximums: Mapping[str, int]) -> CampaignC
         "starts_on": _parse_date(typed, "starts_on"),
         "ends_on": _parse_date(typed, "ends_on"),
         "evaluate_after_days": int(days) if days in EVALUATION_DAYS else days,
+        "goal": _parse_goal(typed),
+        "matching": _parse_matching(typed),
         "variants": [
             {"name": typed.get(f"{prefix}name", "").strip(), **_parse_options(typed, prefix)}
             for prefix in _used_prefixes(typed)
@@ -140,6 +175,36 @@ def parse_config(typed: FormFields, *, maximums: Mapping[str, int]) -> CampaignC
         **_parse_options(typed, ""),
     }
     return campaign_parser.from_form(fields, max_gift=maximums)
+
+
+def _parse_goal(typed: FormFields) -> dict[str, Any] | None:
+    line = typed.get("goal", "")
+    return _parse_total(line, ("goal",), "amount") if line.strip() else None
+
+
+def _parse_matching(typed: FormFields) -> dict[str, Any] | None:
+    names = ("sponsor", "percent", "ceiling", "matching_starts_on", "matching_ends_on")
+    if not any(typed.get(name, "").strip() for name in names):
+        return None
+    percent = typed.get("percent", "").strip() or "100"
+    ends_on = _parse_date(typed, "matching_ends_on")
+    if ends_on is None:
+        raise InvalidCampaign(("matching", "ends_on"), "is the last day of the matching")
+    return {
+        "sponsor": typed.get("sponsor", "").strip(),
+        "percent": int(percent) if percent.isascii() and percent.isdecimal() else percent,
+        **_parse_total(typed.get("ceiling", ""), ("matching", "ceiling"), "ceiling"),
+        "starts_on": _parse_date(typed, "matching_starts_on"),
+        "ends_on": ends_on,
+    }
+
+
+def _parse_total(line: str, path: FieldPath, name: str) -> dict[str, Any]:
+    """Return an amount in minor units and its currency, from a line such as `eur: 50000`."""
+    code, amounts, preselected, only = _parse_amount_line(line[:AMOUNTS_MAX_LENGTH], path)
+    if len(amounts) != 1 or preselected is not None or only:
+        raise InvalidCampaign(path, "is a currency and one amount, such as “eur: 50000”")
+    return {name: amounts[0], "currency": code}
 
 
 def field_of_error(error: InvalidCampaign, typed: FormFields) -> str:
@@ -155,6 +220,8 @@ def field_of_error(error: InvalidCampaign, typed: FormFields) -> str:
             return f"{prefix}{name}_{locale}"
         case ("presets" | "defaults", str(frequency), *_):
             return f"{prefix}amounts_{frequency}"
+        case ("matching", *rest):
+            return MATCHING_FIELDS.get(rest[0] if rest else "", "ceiling")
         case (str(name), *_):
             return f"{prefix}{name}"
         case _:

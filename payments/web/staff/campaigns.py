@@ -21,7 +21,7 @@ from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
 from payments.web.csrf import require_same_origin
-from payments.web.donate import embed, widget_facts
+from payments.web.donate import embed, goal_texts, widget_facts
 from payments.web.donate.form import FREQUENCY_LABELS
 from payments.web.forms import AnyRequest, form_data, select_options
 from payments.web.staff import campaign_form, layout
@@ -170,6 +170,7 @@ def _render_form(
         link=f"{ctx.settings.base_url}/donate?campaign={campaign.id}" if campaign else "",
         running=config is not None and config.is_running(_today(ctx)),
         snippets=_embed_snippets(ctx, campaign),
+        told=campaign and goal_texts.goal_view(campaign.told_goal(ctx), i18n.DEFAULT_LOCALE),
         experiment=None if result is None else experiment_view(result, days=days),
     )
 
