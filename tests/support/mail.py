@@ -17,7 +17,9 @@ TELLTALE = re.compile(
     r"courier|donat|donor|\bgift|\bgiv(e|es|ing)\b|charit|newsroom|journalis|"
     r"newspaper|\bnews\b|\bmedia\b|reader|reporter|reporting|publish|publication|article|"
     r"membership|campaign|жертв|донат|донор|подар|журнал|газет|редакц|изда[нт]|новост|"
-    r"читател|стать|благотвор|подписк|поддерж",
+    r"читател|стать|благотвор|подписк|поддерж"
+    r"|читач|статт|газет|видавн|підтрим|розсилк"
+    r"|تبرع|صحيف|صحاف|جريد|أخبار|مقال|قارئ|القراء\b|دعم|مساهم|نشر|تحرير",
     re.IGNORECASE,
 )
 
