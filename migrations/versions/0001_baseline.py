@@ -1659,6 +1659,7 @@ def infra_tables() -> None:
         "shown_pages",
         required("id", ROW_ID),
         required("sealed", sa.LargeBinary),
+        optional("key_by_ticket", sa.LargeBinary),
         required("expires_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shown_pages")),
         prefixes=["UNLOGGED"],

@@ -125,7 +125,7 @@ SHORT_LIVED = DataClass(
         "donor_sessions": "token_hash donor_id expires_at",
         "sign_in_links": "id address_hash older_hashes browser_hash token_hash code_hash"
         " code_attempts requested_at expires_at",
-        "shown_pages": "id sealed expires_at",
+        "shown_pages": "id sealed key_by_ticket expires_at",
         "support_cases": "id staff_id donor_id expires_at",
     },
 )

@@ -3,7 +3,8 @@
 A browser that sends a form is redirected to the page that answers it, with what was typed, which it
 can come back to for ten minutes. One rule for every route: a page that a handler returns for a POST
 is stored sealed (`infra.shown_pages`), and the browser keeps the key, in a cookie of this host. The
-key of a page for somebody who is signed in is of their session too, and is lost with it.
+key of a page for somebody who is signed in is of their session too, and is lost with it. Until a
+browser has shown that it takes cookies, the address has a ticket that opens the page once.
 
 Answered at once, with nothing stored: programs, which do not ask for HTML; forms of other sites;
 what is no route of ours, is refused for how it was sent, or fails on our side; and the link of a
@@ -54,14 +55,6 @@ class PageExpired(PaymentsError):
     title = "This page has expired"
 
 
-class CookiesRefused(PaymentsError):
-    """The answer to a form cannot be opened by a browser that did not take its key."""
-
-    status = 403
-    code = "cookies-refused"
-    title = "Your browser took no cookie"
-
-
 class RecentPages:
     """When this process stored pages, so that a flood of forms fills no table."""
 
@@ -100,12 +93,17 @@ class PostRedirectGet:
         if answer.start is None:
             return
         page = Page(answer.start["status"], tuple(answer.start["headers"]), bytes(answer.body))
-        secret = secret or secrets.token_urlsafe(32)
-        binding = "" if _changes_session(ctx.settings, page) else _session(ctx.settings, scope)
+        session = _session(ctx.settings, scope)
+        takes_cookies = secret is not None or session != ""
+        secret, ticket = secret or secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        binding = "" if _changes_session(ctx.settings, page) else session
         headers = tuple(pair for pair in page.headers if pair[0].lower() not in SINGLE_HEADERS)
         try:
             page_id = await shown_pages.store(
-                ctx, Page(page.status, headers, page.body), secret=secret + binding
+                ctx,
+                Page(page.status, headers, page.body),
+                secret=secret + binding,
+                ticket="" if takes_cookies else ticket,
             )
         except (SQLAlchemyError, OSError):
             page_id = None  # the answer says that the database is away, or is sent as it is
@@ -113,6 +111,7 @@ class PostRedirectGet:
             await answer.pass_on()
             return
         recent.stored_at.append(ctx.now())
+        url = f"{URL}/{page_id}"
         cookie = cookies.host_cookie(
             ctx.settings,
             cookies.cookie_name(ctx.settings, COOKIE),
@@ -126,7 +125,7 @@ class PostRedirectGet:
                 "type": "http.response.start",
                 "status": 303,
                 "headers": [
-                    (b"location", f"{URL}/{page_id}".encode()),
+                    (b"location", (url if takes_cookies else f"{url}?once={ticket}").encode()),
                     (b"content-length", b"0"),
                     cookie.to_encoded_header(),
                     *sent,
@@ -171,16 +170,14 @@ async def shown_page(
     secret = _browser_secret(ctx.settings, request.scope)
     if not PAGE_ID.fullmatch(page_id):
         raise PageExpired(EXPIRED)
-    page = None
     session = _session(ctx.settings, request.scope)
-    if secret is not None:
-        page = await shown_pages.find(ctx, page_id, browser_secrets=(secret + session, secret))
-    elif not session and await shown_pages.is_stored(ctx, page_id):
-        raise CookiesRefused(
-            "The answer to your form is encrypted, and only a browser that takes our cookie for "
-            "ten minutes can show it. What you asked for may have been done. Nothing was charged. "
-            "To see the answer, allow cookies for this address, go back and send the form again."
-        )
+    ticket = request.query_params.get("once", "")
+    page = await shown_pages.find(
+        ctx,
+        page_id,
+        browser_secrets=() if secret is None else (secret + session, secret),
+        ticket=ticket if SECRET.fullmatch(ticket) else "",
+    )
     if page is None:
         raise PageExpired(EXPIRED)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in page.headers}
