@@ -1,22 +1,32 @@
 """Tests of pages in a real browser."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser
 
 from tests.support.browser import Site, open_browser, open_site
 
+FOLDER = Path(__file__).parent
 
-@pytest.fixture(scope="module")
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run these tests one after the other, where the first of them is, in the order they have."""
+    ours = [item for item in items if item.path.parent == FOLDER]
+    place = items.index(ours[0]) if ours else 0
+    items[place:] = ours + [item for item in items[place:] if item.path.parent != FOLDER]
+
+
+@pytest.fixture(scope="package")
 def anyio_backend() -> str:
-    """The event loop that a file's tests share, since they share a browser."""
+    """The event loop that these tests share, since they share a browser."""
     return "asyncio"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium, for all tests of a file: to start it costs more than most of them."""
+    """Chromium, for all tests of this folder: to start it costs more than most of them."""
     async with open_browser() as browser:
         yield browser
 

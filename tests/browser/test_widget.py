@@ -101,11 +101,11 @@ async def test_it_can_be_read_and_used_in_any_light_width_and_direction(site: Si
                 async for light in in_each_light(page):
                     case = (size, light, ui_locale, language)
                     assert await overflow(page) <= 0, case
-                    assert await axe_violations(page, light) == [], case
+                    first = (size, ui_locale, language) == (NARROW, "en", None)
+                    assert await axe_violations(page, light, colours=first) == [], case
                     contrasts = await page.evaluate(CONTRAST)
                     assert len(contrasts) > 18, case
                     assert [one for one in contrasts if one[0] < 4.5] == [], case
-                await page.close()
 
 
 async def test_its_choices_are_large_enough_for_a_finger(site: Site) -> None:
@@ -270,12 +270,12 @@ async def test_where_donors_may_be_prosecuted_it_warns_before_the_amount_and_off
                 often = page.locator("donate-form [name=often]")
                 assert [await one.input_value() for one in await often.all()] == ["once"]
                 async for light in in_each_light(page):
-                    assert await axe_violations(page, light) == []
+                    first = (size, ui_locale) == (NARROW, "en")
+                    assert await axe_violations(page, light, colours=first) == []
                     assert await overflow(page) <= 0
                     contrasts = await page.evaluate(CONTRAST)
                     assert [one for one in contrasts if one[0] < 4.5] == []
                     await screenshot(page, f"widget-guarded-{ui_locale}-{size['width']}-{light}")
-                await page.close()
 
 
 async def test_without_scripts_its_form_does_the_same(site: Site) -> None:

@@ -1,5 +1,6 @@
 """Whatever a content system, an old browser or a policy makes of the widget: no empty place."""
 
+import itertools
 import json
 import re
 
@@ -82,7 +83,6 @@ async def test_whatever_a_content_system_makes_of_it_a_reader_sees_a_form(site: 
         for html, expected in cases:
             page = await open_article(site, visitor, article_html(html))
             assert await is_seen(page) == expected, html[:700]
-            await page.close()
 
 
 async def test_the_language_of_the_page_in_any_spelling_is_no_error(site: Site) -> None:
@@ -91,7 +91,6 @@ async def test_the_language_of_the_page_in_any_spelling_is_no_error(site: Site) 
         for tag in ("en_US", "x", "", "pt_BR.UTF-8"):
             page = await open_article(site, visitor, article_html(without, lang=tag))
             assert await is_seen(page) == WIDGET, tag
-            await page.close()
 
 
 async def test_an_attribute_changed_to_nonsense_leaves_what_was_drawn(site: Site) -> None:
@@ -136,29 +135,37 @@ async def without(visitor: BrowserContext, feature: str) -> None:
     await visitor.route(f"**/embed/{name}.js", answer)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_without_a_feature_of_css_what_is_ticked_differs_and_borders_show(
-    site: Site, scheme: str
+    site: Site,
 ) -> None:
     html = article_html(re.sub(r' integrity="[^"]*"', "", snippet_of(site)))
-    for feature in FEATURES:
-        async with site.visitor(color_scheme=scheme) as visitor:
+    async with site.visitor() as visitor:
+        for feature in FEATURES:
             await without(visitor, feature)
             page = await open_article(site, visitor, html)
             assert await is_seen(page) == WIDGET, feature
-            look = await page.evaluate(LOOK)
-            assert look["ticked"]["background"] != look["other"]["background"], feature
-            assert look["ticked"]["color"] != look["other"]["color"], feature
-            assert look["button"]["background"] not in (
-                "rgba(0, 0, 0, 0)", look["section"]["background"]), feature  # fmt: skip
-            for part in look.values():
-                assert part["border"] >= 1, (feature, part)
-            assert look["other"]["edge"] not in ("rgba(0, 0, 0, 0)", look["other"]["background"])
-            await page.locator("donate-form").evaluate(
-                "(widget) => widget.style.setProperty('--donate-accent', '#123456')"
-            )
-            look = await page.evaluate(LOOK)
-            assert look["button"]["background"] == "rgb(18, 52, 86)", feature
+            seen = []
+            async for light in in_each_light(page):
+                look = await page.evaluate(LOOK)
+                seen.append(look)
+                case = (feature, light)
+                assert look["ticked"]["background"] != look["other"]["background"], case
+                assert look["ticked"]["color"] != look["other"]["color"], case
+                assert look["button"]["background"] not in (
+                    "rgba(0, 0, 0, 0)", look["section"]["background"]), case  # fmt: skip
+                for part in look.values():
+                    assert part["border"] >= 1, (case, part)
+                edge = look["other"]["edge"]
+                assert edge not in ("rgba(0, 0, 0, 0)", look["other"]["background"]), case
+                await page.locator("donate-form").evaluate(
+                    "(widget) => widget.style.setProperty('--donate-accent', '#123456')"
+                )
+                look = await page.evaluate(LOOK)
+                assert look["button"]["background"] == "rgb(18, 52, 86)", case
+                await page.locator("donate-form").evaluate(
+                    "(widget) => widget.style.removeProperty('--donate-accent')"
+                )
+            assert seen[0]["section"] != seen[1]["section"], "the dark was not drawn"
 
 
 @pytest.mark.parametrize(("policy", "seen"), [(None, WIDGET), ("style-src 'self'", PLAIN)])
@@ -240,12 +247,11 @@ POLICIES = {
 }
 
 
-@pytest.mark.parametrize("name", POLICIES)
-async def test_under_every_policy_its_button_leads_on(site: Site, name: str) -> None:
+async def test_under_every_policy_its_button_leads_on(site: Site) -> None:
     integrity = widget_files.integrity(widget_files.built().current)
-    policy = POLICIES[name].replace("{integrity}", integrity)
     async with site.visitor() as visitor:
-        for press in ("click", "Enter"):
+        for name, press in itertools.product(POLICIES, ("click", "Enter")):
+            policy = POLICIES[name].replace("{integrity}", integrity)
             page = await open_article(site, visitor, article_html(snippet_of(site)), policy=policy)
             assert await is_seen(page) == WIDGET, name
             await page.locator("donate-form [name=often][value=once]").check()
@@ -256,7 +262,6 @@ async def test_under_every_policy_its_button_leads_on(site: Site, name: str) -> 
             else:
                 await page.keyboard.press("Enter")
             await page.wait_for_url("**/donate?*frequency=once&amount=3000&currency=usd*")
-            await page.close()
 
 
 async def test_where_no_script_may_run_and_no_form_be_sent_a_link_leads_on(site: Site) -> None:
@@ -284,7 +289,6 @@ async def test_merged_into_another_file_or_put_in_place_later_it_is_drawn(site: 
             ):
                 await page.evaluate(f"{{ const main = document.querySelector('main'); {what} }}")
                 assert await is_seen(page) == WIDGET, what
-            await page.close()
 
 
 async def test_a_form_of_the_page_after_the_widget_stays_where_it_is(site: Site) -> None:

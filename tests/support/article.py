@@ -23,7 +23,9 @@ def article_html(snippet: str, *, lang: str = "en", direction: str = "ltr", head
 async def open_article(
     site: Site, visitor: BrowserContext, html: str, *, policy: str | None = STRICT_POLICY
 ) -> Page:
-    """Open an article under the content policy of its site."""
+    """Open an article under the content policy of its site, in the visitor's page if there is one:
+    a new page costs three times as much.
+    """
 
     async def answer(route: Route) -> None:
         headers = {"content-type": "text/html"}
@@ -31,8 +33,9 @@ async def open_article(
             headers["content-security-policy"] = policy
         await route.fulfill(body=html, headers=headers)
 
+    await visitor.unroute(f"{site.url}/story")
     await visitor.route(f"{site.url}/story", answer)
-    page = await visitor.new_page()
+    page = visitor.pages[0] if visitor.pages else await visitor.new_page()
     await page.goto(f"{site.url}/story")
     return page
 
