@@ -114,7 +114,7 @@ class Site:
 async def open_browser() -> AsyncIterator[Browser]:
     """Open Chromium. What visitors leave in it is forgotten with each of them."""
     if CHROMIUM is None:
-        pytest.skip("Chromium is not here (apt-get install chromium-headless-shell): no browser was driven")
+        pytest.skip("no Chromium (apt-get install chromium-headless-shell): nothing was driven")
     async with async_playwright() as api:
         browser = await api.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
         try:
