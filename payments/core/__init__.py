@@ -2,6 +2,7 @@
 
 adoption         what of a Stripe account is adopted, as a setting
 amount_input     amounts as readers type them
+brand_colors     what follows from a brand's colour, legible in both lights
 brand_settings   which mails donors get, the brand, receipts: a part of the settings
 calendar         dates, months and time zones
 campaign_goal    a campaign's goal and matching, in steps that tell of nobody

@@ -11,11 +11,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from payments.core import i18n
+from payments.core import brand_colors, i18n
+from payments.core.brand_colors import MIN_CONTRAST
 from payments.core.setting_types import CommaSeparated, TimeZoneName
 
-MIN_CONTRAST = 4.5  # of text: https://www.w3.org/TR/WCAG22/#contrast-minimum
-WHITE = "#ffffff"
+DEFAULT_COLOR, DEFAULT_DARK_COLOR = "#0f4d45", "#8fd1c1"  # those of static/site.css
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_LOGO_BYTES = 64 * 1024  # it travels in every mail
 
@@ -28,25 +28,27 @@ class DonorMails(StrEnum):
     NONE = "none"  # only what somebody asks for: a link to sign in, a reminder
 
 
-def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours (#rrggbb), from 1 to 21, as WCAG defines it."""
-    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    linear = (
-        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-        for value in (red, green, blue)
-    )
-    return sum(part * share for part, share in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+def _refuse_illegible(colour: str, contrast: float, nearest: str, ground: str) -> None:
+    if contrast < MIN_CONTRAST:
+        raise ValueError(
+            f"text with {colour} has a contrast of {contrast:.2f} to 1 {ground}, and needs "
+            f"{MIN_CONTRAST} to be legible: the nearest colour that has it is {nearest}"
+        )
 
 
 def _validate_colour(value: str) -> str:
     colour = value.lower()
-    if contrast(colour, WHITE) < MIN_CONTRAST:
-        raise ValueError(f"white on it is not legible: choose a darker one ({MIN_CONTRAST} to 1)")
+    nearest = brand_colors.nearest_light(colour)
+    _refuse_illegible(colour, brand_colors.light_contrast(colour), nearest, "in the light")
+    return colour
+
+
+def _validate_dark_colour(value: str) -> str:
+    if not value:
+        return value
+    colour = value.lower()
+    nearest = brand_colors.nearest_dark(colour)
+    _refuse_illegible(colour, brand_colors.dark_contrast(colour), nearest, "in the dark")
     return colour
 
 
@@ -78,7 +80,11 @@ def _validate_locales(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Locales = Annotated[tuple[str, ...], CommaSeparated, AfterValidator(_validate_locales)]
-BrandColour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$"), AfterValidator(_validate_colour)]
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+BrandColour = Annotated[Colour, AfterValidator(_validate_colour)]
+DarkBrandColour = Annotated[
+    str, Field(pattern=r"^(#[0-9a-fA-F]{6})?$"), AfterValidator(_validate_dark_colour)
+]
 LogoFile = Annotated[str, AfterValidator(_validate_logo)]
 OptionalZone = TimeZoneName | Annotated[str, Field(max_length=0)]
 
@@ -105,16 +111,27 @@ class BrandSettings(BaseModel):
         "safety policy full is refused",
     )
     brand_color: BrandColour = Field(
-        "#1f3a5f", description="the colour of branded mails and receipts; white must be legible"
+        DEFAULT_COLOR,
+        description="the colour of pages, widget, branded mails and receipts: text must be "
+        "legible in it and on it",
+    )
+    brand_color_dark: DarkBrandColour = Field(
+        "",
+        description="the same where a reader's screen is dark; without it, the nearest colour "
+        "that is legible there",
     )
     brand_logo: LogoFile = Field(
-        "", description="a PNG of at most 64 KiB, for branded mails and receipts"
+        "",
+        description="a PNG of at most 64 KiB, for pages, branded mails and receipts. At least "
+        "twice as wide as high it stands in place of the name",
     )
     brand_address: str = Field(
-        "", max_length=300, description="the postal address below branded mails and on receipts"
+        "",
+        max_length=300,
+        description="the postal address below pages and branded mails, and on receipts",
     )
     brand_legal_line: str = Field(
-        "", max_length=300, description="the line of the law below branded mails"
+        "", max_length=300, description="the line of the law below pages and branded mails"
     )
     receipt_entity: str = Field(
         "",
@@ -134,6 +151,23 @@ class BrandSettings(BaseModel):
     def offered_locales(self) -> tuple[str, ...]:
         """The languages that readers may choose, the newsroom's own first."""
         return self.locales or i18n.SUPPORTED_LOCALES
+
+    @property
+    def has_own_colors(self) -> bool:
+        """Whether the newsroom has chosen a colour."""
+        return bool(self.brand_color_dark) or self.brand_color != DEFAULT_COLOR
+
+    @property
+    def dark_color(self) -> str:
+        """The brand's colour where a screen is dark."""
+        if not self.has_own_colors:
+            return DEFAULT_DARK_COLOR
+        return self.brand_color_dark or brand_colors.nearest_dark(self.brand_color)
+
+    @property
+    def brand_lines(self) -> tuple[str, ...]:
+        """The lines below pages and branded mails."""
+        return tuple(line for line in (self.brand_address, self.brand_legal_line) if line)
 
     @cached_property
     def brand_logo_png(self) -> bytes | None:

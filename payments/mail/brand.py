@@ -21,7 +21,7 @@ DARK = """:root{color-scheme:light dark}
 .card{background:#1d2023!important;color:#f2f2f2!important}
 .quiet{color:#b9bec4!important}
 .line{border-color:#3b4046!important}
-a{color:#a8cbff!important}
+a{color:DARK_COLOUR!important}
 }"""
 
 
@@ -31,17 +31,18 @@ class Brand:
 
     name: str
     colour: str
+    dark_colour: str  # of links where the reader's screen is dark
     lines: tuple[str, ...]
     logo: bytes | None
 
 
 def brand_of(settings: Settings) -> Brand:
     """Return the brand of the settings."""
-    below = (settings.brand_address, settings.brand_legal_line)
     return Brand(
         settings.publication_name,
         settings.brand_color,
-        tuple(line for line in below if line),
+        settings.dark_color,
+        settings.brand_lines,
         settings.brand_logo_png,
     )
 
@@ -56,7 +57,7 @@ def render_html(brand: Brand, subject: str, paragraphs: Sequence[Paragraph], loc
     direction = i18n.text_direction(locale)
     logo = (
         f'<img src="cid:{LOGO_ID}" alt="" height="32" style="vertical-align:middle;'
-        'margin-inline-end:12px">'
+        'background:#ffffff;padding:4px;border-radius:3px;margin-inline-end:12px">'
         if brand.logo
         else ""
     )
@@ -66,7 +67,7 @@ def render_html(brand: Brand, subject: str, paragraphs: Sequence[Paragraph], loc
 <html lang="{locale}" dir="{direction}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark"><title>{html.escape(subject)}</title>
-<style>{DARK}</style></head>
+<style>{DARK.replace("DARK_COLOUR", brand.dark_colour)}</style></head>
 <body style="margin:0;padding:0">
 <table role="presentation" width="100%" cellspacing="0" cellpadding="0" class="page"
  style="background:#f1f2f4"><tr><td align="center" style="padding:16px 8px">

@@ -7,6 +7,7 @@ app               the application: routes, dependencies, error pages
 rendering         templates
 serving           the processes that listen, and their limits
 connection_guard  how many connections one client may hold
+brand_files       the brand's colours and logo, named by their hash
 body_deadline     how long a body may take
 request_spelling  HEAD, and a host in other letters
 request_locale    the language of a response

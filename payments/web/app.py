@@ -31,6 +31,7 @@ from payments.staff.sessions import StepUpRequired
 from payments.web import (
     account,
     body_deadline,
+    brand_files,
     csrf,
     demo_inbox,
     errors,
@@ -168,6 +169,7 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
         health.seen_client,
         health.metrics,
         form_answers.shown_page,
+        brand_files.serve_brand_file,
         static_files.favicon,
         static_files.router(),
     ]

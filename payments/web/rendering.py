@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from payments.core import i18n
 from payments.infra.context import Context
-from payments.web import request_locale
+from payments.web import brand_files, request_locale
 
 WEB_DIR = Path(__file__).parent
 
@@ -63,6 +63,8 @@ def render(
             chosen_lang=request_locale.chosen_tag(),
             language_links=request_locale.language_links(status=status),
             publication=ctx.settings.publication_name,
+            brand_files=brand_files.files_of(ctx.settings),
+            brand_lines=ctx.settings.brand_lines,
             base_path="",
             help_url=ctx.settings.support_contact,
             status=status,

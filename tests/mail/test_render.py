@@ -186,7 +186,7 @@ def test_a_branded_mail_says_the_same_in_both_parts_and_fetches_nothing(
 ) -> None:
     logo = brand_settings.PNG_SIGNATURE + bytes(100)
     lines = ("1 Canal & Street, Amsterdam", "Charity no. <1>")
-    brand = Brand("The Example Courier", "#1f3a5f", lines, logo)
+    brand = Brand("The Example Courier", "#1f3a5f", "#a8cbff", lines, logo)
     variables = template_variables(locale, interval=MONTH, bare=False)
     rendered = render.render(kind, locale, variables, brand)
     page = ParsedHtml(rendered.html)

@@ -67,5 +67,5 @@ def safe(answer: httpx.Response, room: Newsroom) -> None:
         assert parameters.strip() == ("charset=utf-8" if is_text else ""), answer.url
     if is_widget and answer.status_code == 200:
         assert headers["cache-control"].startswith("public, max-age=")
-    elif not answer.url.path.startswith(("/static/", "/favicon.ico")):
+    elif not answer.url.path.startswith(("/static/", "/brand/", "/favicon.ico")):
         assert headers["cache-control"] == "no-store"

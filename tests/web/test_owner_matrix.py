@@ -38,7 +38,7 @@ class Whose(StrEnum):
 
 PAGES = {
     Whose.ANYBODY: {
-        "GET /", "GET /favicon.ico", "GET /shown/{page_id}",
+        "GET /", "GET /favicon.ico", "GET /brand/{file_name}", "GET /shown/{page_id}",
         "GET /article", "GET /embed.js",
         "GET /embed/{file_name}", "GET /api/challenge",
         "GET /api/campaigns/{campaign_id}", "GET /donate", "POST /donate",

@@ -118,6 +118,7 @@ def _facts(ctx: Context, campaign_id: str, shown: Campaign | None, locale: str) 
         "words": widget_facts.words(locale),
         "heading": widget_facts.title(settings, locale),
         "offered": " ".join(offered),
+        "colors": widget_facts.colors(settings),
         **_option_facts(settings, options, codes, locale),
     }
     if variants:

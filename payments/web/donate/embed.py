@@ -128,6 +128,7 @@ def embed_snippet(  # noqa: PLR0913 - the options of the command
             messages=_messages_of_variants(options, variants, locale),
             notice=notice and notice.checkout,
             texts={**texts, "title": title},
+            colors=widget_facts.colors(settings),
             **_campaign_texts(options, locale),
             words=_json_attribute(widget_facts.words(locale)),
             live=f"{settings.base_url if base is None else base}"

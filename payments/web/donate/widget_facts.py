@@ -48,6 +48,14 @@ def title(settings: Settings, locale: str) -> str:
     return text.replace("{publication}", settings.publication_name)
 
 
+def colors(settings: Settings) -> str:
+    """Return the brand's colour in the light and in the dark; empty where it has none of its own.
+
+    They are legible on the widget's own grounds and under its own text (`core/brand_colors`).
+    """
+    return f"{settings.brand_color} {settings.dark_color}" if settings.has_own_colors else ""
+
+
 def offered_names(settings: Settings) -> list[str]:
     """Return the frequencies that are offered."""
     return [one.value for one in safety.offered_frequencies(settings)]

@@ -1,6 +1,6 @@
 // <donate-form>: asks for support at the end of an article, and leads to the form at /donate.
 // Attributes: base, lang, dir, currency, campaign, article, snooze, supporter; and, unless a campaign's
-// script brings them: heading, presets, min, max, frequency, amount, offered, words, variants (one is
+// script brings them: colors, heading, presets, min, max, frequency, amount, offered, words, variants (one is
 // drawn at random and stored nowhere), currencies (what differs in each). Events: donate-form:choose,
 // error, submit, remind, snooze; submit and remind can be prevented.
 // Parts: form heading frequency amount choice other button methods remind.
@@ -68,21 +68,22 @@ function parse(text, code, lang, own) {
 }
 
 // --- how it looks: first for the oldest browser, then what newer ones add ---
-const COLORS = [
-  ["a", "accent", "#0f4d45", "#8fd1c1"], ["o", "on-accent", "#fff", "#0b211c"],
-  ["p", "paper", "#fff", "#1e1e1b"], ["i", "ink", "#1d1b18", "#ece8df"], ["b", "error", "#9c1b1b", "#ffa59a"],
-];
-const colors = (pick) => `:host{${COLORS.map(([name, long, light, dark]) => `--${name}:var(--donate-${long},${pick(light, dark)});`).join("")}`;
-const STYLE = `
-${colors((light) => light)}--q:var(--i);display:block;color-scheme:light dark}
+const style = (brand) => {
+  const [own, dark] = (brand + "#0f4d45#8fd1c1").match(/#\w{6}/g);
+  const colors = (pick) => `:host{${[
+    ["accent", own, dark], ["on-accent", "#fff", "#0b211c"],
+    ["paper", "#fff", "#1e1e1b"], ["ink", "#1d1b18", "#ece8df"], ["error", "#9c1b1b", "#ffa59a"],
+  ].map(([name, light, dark]) => `--${name}:var(--donate-${name},${pick(light, dark)});`).join("")}`;
+  return `
+${colors((light) => light)}--q:var(--ink);display:block;color-scheme:light dark}
 @media(prefers-color-scheme:dark){${colors((light, dark) => dark)}}}
 @supports(color:light-dark(red,red)){${colors((light, dark) => `light-dark(${light},${dark})`)}}}
-@supports(color:color-mix(in srgb,red,red)){:host{--q:color-mix(in srgb,var(--i) 70%,var(--p))}}
+@supports(color:color-mix(in srgb,red,red)){:host{--q:color-mix(in srgb,var(--ink) 70%,var(--paper))}}
 [hidden],:host([hidden]){display:none}
 ::slotted([hidden]){display:block}
 *{box-sizing:border-box}
 h2,legend,button,input,select{font:inherit;color:inherit}
-section{padding:1rem;background:var(--p);color:var(--i);border:1px solid var(--q);border-block-start:4px solid var(--a);font:1rem/1.5 var(--donate-font,system-ui,sans-serif);overflow-wrap:break-word}
+section{padding:1rem;background:var(--paper);color:var(--ink);border:1px solid var(--q);border-block-start:4px solid var(--accent);font:1rem/1.5 var(--donate-font,system-ui,sans-serif);overflow-wrap:break-word}
 h2{margin:0 0 .5rem;font-size:1.3rem}
 h2,legend{font-weight:700}
 p{margin:0 0 .6rem}
@@ -92,31 +93,31 @@ legend{padding:0;margin-block-end:.4rem}
 .grid>*{display:grid;flex:1 1 5rem}
 .choice{position:relative}
 .choice input{position:absolute;left:0;top:0;width:100%;height:100%;margin:0;opacity:0}
-.choice span,#own,select,form>button{display:grid;place-content:center;width:100%;min-height:3rem;padding:.4rem .6rem;border:1.5px solid var(--q);border-radius:var(--donate-radius,3px);background:var(--p);font-weight:600;text-align:center}
-#own,select{text-align:start}
-#own{margin-block-start:.5rem}
+.choice span,#own,select,form>button{display:grid;place-content:center;width:100%;min-height:3rem;padding:.4rem .6rem;border:1.5px solid var(--q);border-radius:var(--donate-radius,3px);background:var(--paper);font-weight:600;text-align:center}
+#own,select{text-align:start;margin-block-start:.5rem}
 form{margin-block-end:.8rem}
-.choice :checked+span,form>button{background:var(--a);border-color:var(--a);color:var(--o)}
-:focus+span{outline:3px solid var(--i);outline-offset:2px}
-:focus-visible{outline:3px solid var(--i);outline-offset:2px}
-#own[aria-invalid=true]{border-color:var(--b)}
-progress{width:100%;accent-color:var(--a)}
+.choice :checked+span,form>button{background:var(--accent);border-color:var(--accent);color:var(--on-accent)}
+:focus+span{outline:3px solid var(--ink);outline-offset:2px}
+:focus-visible{outline:3px solid var(--ink);outline-offset:2px}
+#own[aria-invalid=true]{border-color:var(--error)}
+progress{width:100%;accent-color:var(--accent)}
 .quiet{color:var(--q);font-size:.9rem}
 .mark{padding:0 .5em;background:#fff;color:#000;border:1px solid;border-radius:3px}
-#wrong{color:var(--b);font-weight:600}
+#wrong{color:var(--error);font-weight:600}
 #wrong button{margin-inline-end:1rem}
-a,.link{color:var(--a);text-decoration:underline}
+a,.link{color:var(--accent);text-decoration:underline}
 .link{background:none;border:0;padding:.35rem 0}
 .row{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem}
 svg{width:1.2em;height:1.2em;margin-inline-end:.35em;vertical-align:middle}
 @media(forced-colors:active){.choice :checked+span{forced-color-adjust:none;background:Highlight;color:HighlightText}}`;
+};
 
 // Puts the style into a shadow root. A policy of the page may forbid a style element, never a sheet.
-function dress(root, ...nodes) {
-  const own = make("style", {}, STYLE);
+function dress(root, text, ...nodes) {
+  const own = make("style", {}, text);
   try {
     const sheet = new root.ownerDocument.defaultView.CSSStyleSheet();
-    sheet.replaceSync(STYLE);
+    sheet.replaceSync(text);
     root.adoptedStyleSheets = [sheet];
     root.replaceChildren(...nodes);
   } catch {
@@ -234,7 +235,7 @@ class DonateForm extends HTMLElement {
         : [this.#ticked("frequency"), this.#ticked("amount"), this.querySelector("[name=other]")?.value];
       this.#draw(...chosen);
       this.#root ??= this.attachShadow({ mode: "open" });
-      dress(this.#root, this.#view);
+      dress(this.#root, style(this.#fact("colors")), this.#view);
       if (focused) this.#find(`#${focused}`)?.focus();
     } catch (error) {
       this.#view = before;
