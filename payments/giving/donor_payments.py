@@ -28,7 +28,14 @@ RETURNED_MONEY = table(
     "returned_money", column("stripe_charge_id"), column("refunded"), column("taken_back")
 )
 
-REFUNDS = table("refunds", column("id"), column("status"), column("amount"), column("currency"))
+REFUNDS = table(
+    "refunds",
+    column("id"),
+    column("stripe_charge_id"),
+    column("status"),
+    column("amount"),
+    column("currency"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,19 @@ async def refund_amount(session: AsyncSession, refund_id: str) -> Money | None:
     )
     row = (await session.execute(query)).first()
     return None if row is None else Money(row.amount, row.currency)
+
+
+async def given_after_refunds(
+    session: AsyncSession, charge_id: str, amounts: GivenAmounts
+) -> Money:
+    """Return what stays given of a payment, for a mail about money that went back: less the refunds
+    that succeeded, and not those that are only asked for.
+    """
+    query = select(cast(func.coalesce(func.sum(REFUNDS.c.amount), 0), BigInteger)).where(
+        REFUNDS.c.stripe_charge_id == charge_id, REFUNDS.c.status == "succeeded"
+    )
+    refunded = Money(int(await session.scalar(query) or 0), amounts.paid.currency)
+    return amounts.paid - min(refunded + amounts.taken_back, amounts.paid)
 
 
 def _returned_sums() -> LateralFromClause:

@@ -77,8 +77,12 @@ async def _payment(
         payments = await donor_payments.list_for_donor(
             session, donor.id, reference=func.receipt_number(charge_id)
         )
-        if mail.kind is MailKind.REFUNDED:
+        remaining = None
+        if mail.kind is MailKind.REFUNDED and payments:
             refunded = await donor_payments.refund_amount(session, refund_id)
+            remaining = await donor_payments.given_after_refunds(
+                session, charge_id, payments[0].amounts
+            )
     if (
         not payments
         or not payments[0].is_mailable
@@ -103,6 +107,7 @@ async def _payment(
         if subscription is None
         else subscription_mail.amount_phrase(subscription, locale),
         "refunded": "" if refunded is None else money.format(refunded, locale),
+        "remaining": "" if remaining is None else money.format(remaining, locale),
         "manage_link": links.localised(links.manage_link(ctx), locale),
     }
 

@@ -77,6 +77,17 @@ async def mailed_about_since(ctx: Context, session: AsyncSession) -> datetime | 
     return max(account.bound_at, account.own_name_since)
 
 
+async def is_thanked(ctx: Context, session: AsyncSession, contribution: Contribution) -> bool:
+    """Whether the donor of a contribution that was paid gets its receipt without asking."""
+    since = await mailed_about_since(ctx, session)
+    return (
+        since is not None
+        and contribution.created_at >= since
+        and contribution.donor_id is not None
+        and not (contribution.protected or contribution.erased or contribution.dropped)
+    )
+
+
 async def request_receipt(
     session: AsyncSession, contribution_id: str, *, language: str, now: datetime
 ) -> bool:

@@ -1,7 +1,8 @@
 """Muted subscriptions: those about which no mail is ever sent again.
 
 A subscription is muted where a mail itself is a danger, or where ten thousand would go out at once.
-It stays muted as long as we have a row of it. A donor who requests a sign-in link still gets it.
+It stays muted as long as we have a row of it, or until the emergency stop of all that muted it is
+lifted (`safety.stop_items`). A donor who requests a sign-in link still gets it.
 """
 
 from collections.abc import Sequence

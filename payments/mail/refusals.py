@@ -7,7 +7,8 @@ once several mails are refused alike or one for a day. Where very many mailboxes
 not to exist, that is a mail server that refuses everybody.
 
 A row is a mail that was refused and has not been accepted since, by a hash of its id, or a status
-that was reported.
+that was reported; it is deleted after eight days. An alert is closed when a mail is accepted and no
+row of its status is left: time alone says of no mail server that it accepts.
 """
 
 import hashlib
@@ -151,22 +152,26 @@ async def record_acceptance(session: AsyncSession, mail_id: str, *, now: datetim
 
     A server that accepts a mail does not refuse everybody: mailboxes it missed are believed.
     """
-    forgotten = await session.scalars(
-        delete(MailRefusal)
-        .where(
+    await session.execute(
+        delete(MailRefusal).where(
             or_(
                 MailRefusal.mail_hash == _hashed(mail_id),
                 MailRefusal.status.in_(NO_MAILBOX_STATUSES),
                 MailRefusal.last_at < now - RETENTION,
             )
         )
-        .returning(MailRefusal.status)
     )
-    if not list(forgotten):
+    opened = await alerts.open_object_ids(session, AlertKind.MAIL_REFUSED)
+    if not opened:
         return
     left = set(await session.scalars(select(MailRefusal.status).distinct()))
-    over = await alerts.open_object_ids(session, AlertKind.MAIL_REFUSED) - left
-    await alerts.close_all(session, AlertKind.MAIL_REFUSED, object_ids=sorted(over), now=now)
+    over = sorted(opened - left)
+    await alerts.close_all(session, AlertKind.MAIL_REFUSED, object_ids=over, now=now)
+
+
+async def purge(session: AsyncSession, now: datetime) -> None:
+    """Delete refusals of mails that were given up. Their alerts stay open until one is accepted."""
+    await session.execute(delete(MailRefusal).where(MailRefusal.last_at < now - RETENTION))
 
 
 async def _count(session: AsyncSession, *conditions: object) -> int:

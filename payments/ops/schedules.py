@@ -36,7 +36,7 @@ from payments.infra import (
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.infra.isolation import Step
-from payments.mail import outbox
+from payments.mail import outbox, refusals
 from payments.risk import rate_limit, statement_descriptor
 from payments.safety import (
     descriptor_review,
@@ -182,6 +182,7 @@ async def purge_expired(ctx: Context) -> None:
         _in_transaction(ctx, donors.purge_erasures),
         _in_transaction(ctx, stripe_worklist.purge_erased),
         _in_transaction(ctx, outbox.purge),
+        _in_transaction(ctx, refusals.purge),
         _in_transaction(ctx, lambda session, _now: job_queue.prune(session)),
         lambda: retention.purge_expired(ctx),
     )

@@ -129,13 +129,16 @@ async def execute(
 async def lift(ctx: Context, group: StopGroup, mode: StopMode) -> None:
     """Let a group be charged again: what is new is not ended any more. Raises NothingToResume.
 
-    What was cancelled stays so, and what was paused stays paused until its donor resumes it.
+    What was cancelled stays so, and what was paused stays paused until its donor resumes it. Donors
+    are written to again, but for those of the protected group.
     """
     stop = await _get_standing(ctx, group, mode)
     async with ctx.sessions.begin() as session:
         await session.execute(
             update(EmergencyStop).where(EmergencyStop.id == stop.id).values(lifted_at=ctx.now())
         )
+        if group is StopGroup.ALL:
+            await stop_items.unmute(session, stop)
         kinds = (AlertKind.STOP_INCOMPLETE, AlertKind.ACTIVITY_DURING_STOP)
         await alerts.close_all(session, *kinds, object_ids=[stop.id], now=ctx.now())
 

@@ -6,7 +6,7 @@ events that follow are recorded and nobody is written to.
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -78,6 +78,34 @@ async def add(
                 )
             await muted.mute(session, page, now=ctx.now())
             await outbox.cancel_for(session, page)
+
+
+_UNMUTE_SQL = text("""
+    DELETE FROM muted_subscriptions muted
+     USING emergency_stop_items item, subscriptions subscription, contributions contribution
+     WHERE item.emergency_stop_id = :stop
+       AND item.stripe_subscription_id = muted.stripe_subscription_id
+       AND subscription.stripe_subscription_id = muted.stripe_subscription_id
+       AND contribution.id = subscription.contribution_id
+       AND NOT contribution.protected
+       AND NOT contribution.erased
+       AND NOT contribution.dropped
+       AND NOT EXISTS (
+           SELECT 1
+             FROM emergency_stop_items other_item
+             JOIN emergency_stops other ON other.id = other_item.emergency_stop_id
+            WHERE other_item.stripe_subscription_id = muted.stripe_subscription_id
+              AND other.id <> :stop
+              AND (other.lifted_at IS NULL OR other."group" = 'protected'))
+""")
+
+
+async def unmute(session: AsyncSession, stop: EmergencyStop) -> None:
+    """Let mails be sent again about what a stop muted.
+
+    Not to a donor for whom a mail itself is a danger, nor about what another stop holds.
+    """
+    await session.execute(_UNMUTE_SQL, {"stop": stop.id})
 
 
 async def in_state(ctx: Context, emergency_stop_id: str, state: StopItemState) -> list[str]:

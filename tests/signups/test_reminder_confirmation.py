@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from payments.infra import alerts
+from payments.ops import schedules
 from payments.signups import reminder_sender
 from tests.support.donor import Donor, link_in, newest_link, open_donor_browser
 from tests.support.mail import TELLTALE
@@ -134,6 +135,9 @@ async def test_a_mailbox_that_bounced_or_complained_is_left_alone(database: str,
         await room.web.post("/webhooks/mail", json={"events": others}, headers=headers)
         for days, still in ((0, [("mail_refused", "5.7.1")]), (9, [])):
             await passes(room, days * DAY)
+            await schedules.purge_expired(room.ctx)  # time alone closes no alert
+            assert await room.rows(opened) == [("mail_refused", "5.7.1")]
+            assert await room.count("mail_refusals") == (0 if days else 1)
             room.mail_server.refusal = "450 4.2.0 greylisted"
             await asks(room, address=f"other{days}@example.org")
             await works(room)

@@ -157,7 +157,8 @@ async def _receipt_by_mail(ctx: Context, session: AsyncSession, contribution: Co
     if contribution.protected or contribution.status is not ContributionStatus.PAID:
         return ""
     if ctx.settings.donor_mails is DonorMails.FULL and smtp.is_configured(ctx.settings):
-        return "coming"
+        is_thanked = await payment_notices.is_thanked(ctx, session, contribution)
+        return "coming" if is_thanked else ""
     if not _may_offer_receipt(ctx, contribution):
         return ""
     was_requested = await payment_notices.was_receipt_requested(session, contribution.id)
