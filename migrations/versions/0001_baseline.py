@@ -743,7 +743,7 @@ def giving_tables() -> None:
             "kind",
             one_of(
                 "kind_is_known",
-                "amount frequency card skipped paused resumed cancelled lapsed "
+                "amount frequency day card skipped paused resumed cancelled lapsed "
                 "end_scheduled end_moved end_cancelled",
             ),
         ),
@@ -1292,9 +1292,9 @@ def mail_tables() -> None:
             one_of(
                 "kind_is_known",
                 "sign_in payment_failed action_needed lapsed needs_card card_changed "
-                "card_expiring renews_soon amount_changed frequency_changed skipped paused "
-                "resumed cancelled second_begun end_scheduled end_moved end_cancelled "
-                "thanks receipt refunded yearly_statement",
+                "card_expiring renews_soon amount_changed frequency_changed day_changed "
+                "skipped paused resumed cancelled second_begun end_scheduled end_moved "
+                "end_cancelled thanks receipt refunded yearly_statement",
             ),
         ),
         required("status", one_of("status_is_known", "pending sent dropped undeliverable")),

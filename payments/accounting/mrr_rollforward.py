@@ -149,13 +149,13 @@ _MRR_ROLLFORWARD = text(
                WHEN begins THEN 'new'
                WHEN ends THEN coalesce((
                    SELECT CASE WHEN change.kind = 'cancelled' THEN 'churn_voluntary'
-                               WHEN change.kind IN ('paused', 'skipped') THEN 'paused'
+                               WHEN change.kind IN ('paused', 'skipped', 'day') THEN 'paused'
                                ELSE 'churn_involuntary' END
                      FROM subscriptions s
                      JOIN subscription_changes change
                        ON change.subscription_id = s.stripe_subscription_id
                     WHERE s.contribution_id = pair.contribution_id
-                      AND change.kind IN ('cancelled', 'paused', 'skipped', 'lapsed')
+                      AND change.kind IN ('cancelled', 'paused', 'skipped', 'day', 'lapsed')
                       AND change.done_at < (pair.month + interval '1 month') AT TIME ZONE :zone
                     ORDER BY change.done_at DESC, change.id
                     LIMIT 1), 'churn_involuntary')

@@ -120,7 +120,19 @@ def html_lang_attrs(locale: str) -> dict[str, str]:
 def format_day(on: date, locale: str) -> str:
     """Return a date as it stands within a sentence, by the pattern in the locale's catalogue."""
     # Babel's own long form ends in an abbreviation in Russian, which no sentence can end with.
-    pattern = translations(locale).gettext("d MMMM y")
-    return format_date(
-        on, pattern, locale=locale if locale in SUPPORTED_LOCALES else DEFAULT_LOCALE
-    )
+    return _format_date(on, translations(locale).gettext("d MMMM y"), locale)
+
+
+def format_month(on: date, locale: str) -> str:
+    """Return the month and year of a date, as they stand alone: `December 2026`."""
+    return _format_date(on, "LLLL y", locale)
+
+
+def month_name(month: int, locale: str) -> str:
+    """Return the name of a month, 1 to 12, as it stands alone."""
+    return _format_date(date(2000, month, 1), "LLLL", locale)
+
+
+def _format_date(on: date, pattern: str, locale: str) -> str:
+    known = locale if locale in SUPPORTED_LOCALES else DEFAULT_LOCALE
+    return format_date(on, pattern, locale=known)

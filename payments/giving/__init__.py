@@ -3,12 +3,13 @@
 adoption                  which payments of the account are contributions
 adoption_review           imported subscriptions that do not fit `PAYMENTS_ADOPT` any more
 article_counts            how many contributions were started from an article
-billing_dates             when a subscription is charged next
+billing_dates             when a subscription is charged next, and how often before it ends
 campaign_attribution      which campaign a contribution counts for
 campaign_totals           what a campaign brought, for its goal and its sponsor
 campaigns                 what readers of a link see, and what it led to
 cancellations             ended at once, and asked for until Stripe confirms
 card_testing              noticed from declined charges, raises the risk level
+change_decisions          what a donor decides, from its row to what came about
 change_log                what was changed about a subscription, when, by whom
 change_requests           a change that is asked of Stripe, and whether it came about
 charges                   each time Stripe took, or tried to take, money for a contribution
@@ -30,10 +31,12 @@ missing_subscriptions     subscriptions that Stripe does not know any more
 notices_due               mails due by the calendar: an expiring card, a rare charge
 offered_methods           how a reader can pay on Stripe's page
 outbox_sender             each mail composed, addressed, handed to SMTP
+payment_day               a contribution is charged on another day
 payment_intent_links      which contribution a payment belongs to
 payment_mail              mails about payments, as they are when they leave
 payment_methods           what a subscription is charged to, and replacing it
 payment_notices           which payments and years a mail is due about
+scheduled_ends            after how many more payments a contribution ends
 second_subscriptions      a donor begins one and has another already
 sign_in_mail              a link and a code for a donor who asked for them
 subscription_changes      what a donor decides about a monthly or annual contribution

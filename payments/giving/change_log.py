@@ -30,6 +30,7 @@ class ChangeKind(StrEnum):
 
     AMOUNT = "amount"
     FREQUENCY = "frequency"
+    DAY = "day"  # its payments are made on another day
     CARD = "card"
     SKIPPED = "skipped"
     PAUSED = "paused"

@@ -23,10 +23,10 @@ from payments.giving import (
     subscription_sync,
     subscriptions,
 )
+from payments.giving.change_decisions import SubscriptionEnded
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.debts import CardUpdatePlan
-from payments.giving.subscription_changes import SubscriptionEnded
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context

@@ -1,48 +1,31 @@
-"""Subscription changes: what a donor decides about a monthly or annual contribution.
+"""Subscription changes: another amount or frequency, a skip, a pause, a resumption.
 
-Each decision is a row first (`change_log`), then one call to Stripe with the row's id as the
-idempotency key, then a fetch (`change_requests`): `subscription_sync` stores, logs and mails what
-it finds, as for a change in Stripe's dashboard. No change charges; each applies from the next one.
-
-`idempotency_key` is the random name of one filled-in form: sent twice, it is done once. Every
-change raises NotFound, SubscriptionEnded, InvalidField, StripeRejected, ChangeNotMade or
-StripeUnavailable.
+How each is decided and carried out stands in `change_decisions`. No change charges; each applies
+from the next charge on. Every change raises NotFound, SubscriptionEnded, InvalidField,
+StripeRejected, ChangeNotMade or StripeUnavailable.
 """
 
-import contextlib
-import json
 from datetime import datetime, timedelta
 from typing import Any
 
 from payments.core.calendar import add_months
-from payments.core.errors import InvalidField, NotFound, StripeUnavailable
+from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency, Interval, IntervalUnit
 from payments.core.money import Money
 from payments.giving import (
-    change_log,
+    change_decisions,
     change_requests,
     checkout_session,
-    debts,
     subscription_sync,
     subscription_terms,
-    subscriptions,
 )
-from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
+from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.change_requests import Call
-from payments.giving.subscriptions import ARREARS_STATUSES, Subscription, SubscriptionStatus
+from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context
-from payments.risk import emergency_stops
 
 MAX_PAUSE_MONTHS = 12
-
-
-class SubscriptionEnded(NotFound):
-    """The donor has cancelled this subscription, or it lapsed."""
-
-    status = 409
-    code = "subscription-ended"
-    title = "This contribution has already ended"
 
 
 async def change_amount(
@@ -54,7 +37,7 @@ async def change_amount(
     idempotency_key: str | None = None,
 ) -> None:
     """Charge another amount from the next charge on. Raises the amount's own errors too."""
-    subscription = await _require_renewing(ctx, subscription_id)
+    subscription = await change_decisions.require_renewing(ctx, subscription_id)
     if new_amount.currency != subscription.currency:
         raise InvalidField(
             f"This contribution is in {subscription.currency.upper()}. Nothing was changed.",
@@ -64,7 +47,7 @@ async def change_amount(
     if new_amount == subscription.money:
         return
     params = await _price_change_params(ctx, subscription, new_amount, subscription.every)
-    await _update_at_stripe(
+    await change_decisions.update_at_stripe(
         ctx, subscription, ChangeKind.AMOUNT, params, actor=actor, idempotency_key=idempotency_key
     )
 
@@ -83,13 +66,18 @@ async def change_frequency(
     Stripe bills a new interval at once unless a trial ends later: so one ends when the next charge
     was due anyway. https://docs.stripe.com/billing/subscriptions/change-price
     """
-    subscription = await _require_renewing(ctx, subscription_id)
+    subscription = await change_decisions.require_renewing(ctx, subscription_id)
     interval = frequency.interval
     if interval is None:
         raise InvalidField("Choose monthly or annual. Nothing was changed.", field="frequency")
     ctx.settings.validate_gift(new_amount.amount, subscription.currency)
     if interval == subscription.interval:
         return
+    if subscription.scheduled_end_at is not None:
+        raise InvalidField(
+            "It is set to end. Please take that back first; then you can change how often you "
+            "give. Nothing was changed."
+        )
     if (
         subscription.current_period_end is None
         or subscription.status is SubscriptionStatus.PAST_DUE
@@ -99,7 +87,7 @@ async def change_frequency(
         )
     params = await _price_change_params(ctx, subscription, new_amount, interval)
     params["trial_end"] = int(subscription.current_period_end.timestamp())
-    await _update_at_stripe(
+    await change_decisions.update_at_stripe(
         ctx,
         subscription,
         ChangeKind.FREQUENCY,
@@ -146,7 +134,7 @@ async def skip(
     ctx: Context, subscription_id: str, *, actor: Actor, idempotency_key: str | None = None
 ) -> None:
     """Skip the next payment, and what was not paid before it: neither is tried again."""
-    subscription = await _require_renewing(ctx, subscription_id)
+    subscription = await change_decisions.require_renewing(ctx, subscription_id)
     nothing_due = InvalidField("There is no payment to skip. Nothing was changed.")
     if subscription.current_period_end is None:
         raise nothing_due
@@ -154,11 +142,11 @@ async def skip(
     params = _pause_params(
         subscription.current_period_end + timedelta(hours=12 if is_daily else 24)
     )
-    if subscription.is_paused and not await _was_already_done(
+    if subscription.is_paused and not await change_decisions.was_already_done(
         ctx, subscription, ChangeKind.SKIPPED, params, idempotency_key
     ):
         raise nothing_due
-    await _update_at_stripe(
+    await change_decisions.update_at_stripe(
         ctx, subscription, ChangeKind.SKIPPED, params, actor=actor, idempotency_key=idempotency_key
     )
 
@@ -176,9 +164,9 @@ async def pause(
     """
     if months is not None and not 1 <= months <= MAX_PAUSE_MONTHS:
         raise InvalidField("Pause for 1 to 12 months. Nothing was changed.", field="months")
-    subscription = await _require_renewing(ctx, subscription_id)
+    subscription = await change_decisions.require_renewing(ctx, subscription_id)
     until = None if months is None else pause_end(subscription, months, now=ctx.now())
-    await _update_at_stripe(
+    await change_decisions.update_at_stripe(
         ctx,
         subscription,
         ChangeKind.PAUSED,
@@ -206,7 +194,7 @@ async def resume(
 
     Stripe has two: of the collection (`skip`, `pause`), and of the subscription (in its portal).
     """
-    subscription = await _require_live(ctx, subscription_id)
+    subscription = await change_decisions.require_live(ctx, subscription_id)
     requested_at = ctx.now()
     fetched = await subscription_sync.fetch(ctx, subscription_id)
     if not change_requests.is_paused(fetched):
@@ -217,7 +205,7 @@ async def resume(
         calls.append(change_requests.update_call(ctx, subscription_id, {"pause_collection": ""}))
     if fetched.status == SubscriptionStatus.PAUSED:
         calls.append(change_requests.resume_call(ctx, subscription_id))
-    decision = await _decide(
+    decision = await change_decisions.decide(
         ctx, subscription, ChangeKind.RESUMED, {}, actor=actor, idempotency_key=idempotency_key
     )
     if decision.done_at is None:
@@ -226,135 +214,9 @@ async def resume(
         )
 
 
-async def undo_scheduled_end(
-    ctx: Context, subscription_id: str, *, actor: Actor, idempotency_key: str | None = None
-) -> None:
-    """Remove the end that was set in advance."""
-    subscription = await _require_live(ctx, subscription_id)
-    if subscription.scheduled_end_at is None:
-        return
-    with stripe_client.translate_errors():
-        fetched = await ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
-    # Stripe takes one of the two: the end of a period, or a day of its own
-    params: dict[str, Any] = {"cancel_at": ""}
-    if fetched.cancel_at_period_end:
-        params = {"cancel_at_period_end": False}
-    await _update_at_stripe(
-        ctx,
-        subscription,
-        ChangeKind.END_CANCELLED,
-        params,
-        actor=actor,
-        idempotency_key=idempotency_key,
-    )
-
-
-async def _update_at_stripe(
-    ctx: Context,
-    subscription: Subscription,
-    kind: ChangeKind,
-    params: change_requests.Params,
-    *,
-    actor: Actor,
-    idempotency_key: str | None,
-) -> None:
-    """Store the decision, update the subscription, and see that it came about.
-
-    What Stripe itself has paused goes on with it: its own pause knows no end.
-    """
-    subscription_id = subscription.stripe_subscription_id
-    decision = await _decide(
-        ctx, subscription, kind, params, actor=actor, idempotency_key=idempotency_key
-    )
-    if decision.done_at is not None:
-        return
-    calls = [change_requests.update_call(ctx, subscription_id, params)]
-    if subscription.status is SubscriptionStatus.PAUSED and "pause_collection" in params:
-        calls.append(change_requests.resume_call(ctx, subscription_id))
-    await change_requests.carry_out(
-        ctx, decision, calls, lambda after: change_requests.has_come_about(params, after)
-    )
-    if "pause_collection" in params and subscription.status in ARREARS_STATUSES:
-        with contextlib.suppress(StripeUnavailable):  # a job does it as well
-            await debts.void_all(ctx, subscription_id)
-
-
-async def _decide(
-    ctx: Context,
-    subscription: Subscription,
-    kind: ChangeKind,
-    params: change_requests.Params,
-    *,
-    actor: Actor,
-    idempotency_key: str | None,
-) -> SubscriptionChange:
-    async with ctx.sessions.begin() as session:
-        await emergency_stops.require_not_stopped(session, subscription.stripe_subscription_id)
-        return await change_log.record_decision(
-            session,
-            subscription.stripe_subscription_id,
-            kind,
-            actor=actor,
-            now=ctx.now(),
-            idempotency_key=_scoped_key(idempotency_key, params),
-        )
-
-
-async def _was_already_done(
-    ctx: Context,
-    subscription: Subscription,
-    kind: ChangeKind,
-    params: change_requests.Params,
-    idempotency_key: str | None,
-) -> bool:
-    """Whether the same form was sent before and its change is done."""
-    async with ctx.sessions() as session:
-        return await change_log.was_done(
-            session,
-            subscription.stripe_subscription_id,
-            kind,
-            idempotency_key=_scoped_key(idempotency_key, params),
-        )
-
-
-def _scoped_key(idempotency_key: str | None, params: change_requests.Params) -> str | None:
-    """Return a key that differs when the same form is filled in differently and sent again."""
-    if idempotency_key is None:
-        return None
-    return f"{idempotency_key}:{json.dumps(params, sort_keys=True)}"
-
-
 def _pause_params(until: datetime | None) -> dict[str, Any]:
     """Return the parameters of a pause. Invoices during it are voided: nothing is owed for them."""
     pause_collection: dict[str, Any] = {"behavior": "void"}
     if until is not None:
         pause_collection["resumes_at"] = int(until.timestamp())
     return {"pause_collection": pause_collection}
-
-
-async def _require_live(ctx: Context, subscription_id: str) -> Subscription:
-    """Return a subscription that neither has ended nor was decided to be cancelled."""
-    async with ctx.sessions() as session:
-        subscription = await subscriptions.get(session, subscription_id)
-    if not subscription.is_live:
-        raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
-    async with ctx.sessions() as session:
-        await emergency_stops.require_not_stopped(session, subscription_id)
-        pending = await change_log.pending_cancellations(session, [subscription_id])
-    if pending:
-        raise SubscriptionEnded("You have cancelled this contribution. Nothing else was changed.")
-    return subscription
-
-
-async def _require_renewing(ctx: Context, subscription_id: str) -> Subscription:
-    """Return a subscription with a charge to come, or a paused one."""
-    subscription = await _require_live(ctx, subscription_id)
-    due = subscription.current_period_end
-    if subscription.scheduled_end_at is not None and (
-        due is None or due >= subscription.scheduled_end_at
-    ):
-        raise InvalidField(
-            "This contribution is set to end and won't be charged again. To change it, "
-            "choose to keep giving first. Nothing was changed."
-        )
-    return subscription

@@ -51,8 +51,11 @@ async def record_differences(
     interval_before = (before["interval_unit"], before["interval_count"])
     if interval_before != (subscription.interval_unit, subscription.interval_count):
         await record(ChangeKind.FREQUENCY, MailKind.FREQUENCY_CHANGED)
-    elif before["amount"] != subscription.amount:
-        await record(ChangeKind.AMOUNT, MailKind.AMOUNT_CHANGED)
+    else:
+        if before["amount"] != subscription.amount:
+            await record(ChangeKind.AMOUNT, MailKind.AMOUNT_CHANGED)
+        if _is_on_another_day(ctx, before, subscription):
+            await record(ChangeKind.DAY, MailKind.DAY_CHANGED)
     if (before["is_paused"], before["resumes_at"]) != (
         subscription.is_paused,
         subscription.resumes_at,
@@ -64,6 +67,21 @@ async def record_differences(
         has_card = subscription.stripe_payment_method_id is not None
         mail_kind = MailKind.CARD_CHANGED if has_card else MailKind.NEEDS_CARD
         await record(ChangeKind.CARD, mail_kind)
+
+
+def _is_on_another_day(ctx: Context, before: dict[str, Any], subscription: Subscription) -> bool:
+    """Whether the next charge is on another day than it would have been, counted as before.
+
+    A day is the accounting zone's, as the donor was shown it.
+    """
+    due, expected = subscription.current_period_end, before["current_period_end"]
+    anchor = before["billing_anchor_at"]
+    if due is None or expected is None or anchor == subscription.billing_anchor_at:
+        return False
+    while expected < ctx.now():  # renewals that nobody reported
+        expected = subscription.every.after(expected, anchor=anchor)
+    zone = ctx.settings.accounting_zone
+    return local_date(due, zone) != local_date(expected, zone)
 
 
 def _end_change(

@@ -193,6 +193,7 @@ def _template_variables(
         return _format_day(ctx, moment, locale)
 
     expires_on, frequency = subscription.card_expires_on, subscription.frequency
+    before_end = billing_dates.charges_before_end(subscription) or []
     amount, retry_at, confirm_link = subscription.money, None, None
     if invoice is not None:
         amount = Money(invoice.amount_remaining, invoice.currency)
@@ -208,6 +209,8 @@ def _template_variables(
         "skipped_on": day(subscription.current_period_end),
         "resumes_on": day(subscription.resumes_at),
         "ends_on": day(subscription.scheduled_end_at),
+        "payments_left": len(before_end),
+        "last_payment": day(before_end[-1] if before_end else None),
         "ended_on": day(subscription.ended_at),
         "card_expires_on": None if expires_on is None else i18n.format_day(expires_on, locale),
         "retry_on": day(retry_at),

@@ -36,7 +36,7 @@ class SubscriptionStatus(OpenEnum):
     CANCELED = "canceled"
     INCOMPLETE = "incomplete"
     INCOMPLETE_EXPIRED = "incomplete_expired"
-    TRIALING = "trialing"  # waits for the charge that was due, after a change of frequency
+    TRIALING = "trialing"  # waits for a charge: after a change of frequency or day
     PAUSED = "paused"
     UNKNOWN = "unknown"  # a word that is new at Stripe
 

@@ -37,12 +37,13 @@ class MailKind(StrEnum):
     RENEWS_SOON = "renews_soon"
     AMOUNT_CHANGED = "amount_changed"
     FREQUENCY_CHANGED = "frequency_changed"
+    DAY_CHANGED = "day_changed"
     SKIPPED = "skipped"
     PAUSED = "paused"
     RESUMED = "resumed"
     CANCELLED = "cancelled"
     SECOND_BEGUN = "second_begun"  # beside another one of the same donor
-    END_SCHEDULED = "end_scheduled"  # in advance, in Stripe's dashboard or portal
+    END_SCHEDULED = "end_scheduled"  # in advance, by the donor or at Stripe
     END_MOVED = "end_moved"  # the scheduled end is another day now
     END_CANCELLED = "end_cancelled"  # the scheduled end was taken back
     THANKS = "thanks"  # branded, with the receipt of a payment

@@ -13,6 +13,7 @@ from payments.core.errors import StripeUnavailable
 from payments.core.frequency import duration
 from payments.donors import donors
 from payments.giving import (
+    billing_dates,
     cancellations,
     change_log,
     contributions,
@@ -103,6 +104,7 @@ async def _subscription_data(session: AsyncSession, subscription: Subscription) 
         "is_paused": subscription.is_paused,
         "resumes_at": subscription.resumes_at,
         "scheduled_end_at": subscription.scheduled_end_at,
+        "payments_before_end": billing_dates.charges_before_end(subscription),
         "ended_at": subscription.ended_at,
         "history": [
             {"kind": change.kind, "actor": change.actor, "at": change.done_at} for change in changes

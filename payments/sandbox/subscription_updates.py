@@ -244,7 +244,7 @@ def _apply_cancellation(
         is_new = at_end != subscription["cancel_at_period_end"]
         _set_cancel_at(account, planned, end if at_end else None, is_new=is_new)
     if "cancel_at" in params:
-        at_end, cancel_at = False, _requested_cancel_at(account, params, planned)
+        at_end, cancel_at = False, _requested_cancel_at(account, subscription, params, planned)
         _set_cancel_at(account, planned, cancel_at, is_new=cancel_at != subscription["cancel_at"])
         if cancel_at is not None:
             account.schedule_at(cancel_at, "cancel_subscription", subscription["id"])
@@ -266,7 +266,7 @@ def _set_cancel_at(
 
 
 def _requested_cancel_at(
-    account: StripeAccount, params: JsonObject, planned: _PlannedUpdate
+    account: StripeAccount, subscription: JsonObject, params: JsonObject, planned: _PlannedUpdate
 ) -> int | None:
     """Return the requested `cancel_at`, a Unix time; in the middle of a period Stripe prorates."""
     if params["cancel_at"] == "":
@@ -275,10 +275,13 @@ def _requested_cancel_at(
     if params["cancel_at"] in ("min_period_end", "max_period_end"):
         return int(end)
     cancel_at = read.future_timestamp(params, "cancel_at", account.clock.timestamp())
+    counted_from = {**subscription, **planned.fields}
+    anchor = int(counted_from["billing_cycle_anchor"])
     starts = (
-        billing_periods.period_start(end, planned.recurring, n) for n in range(_MAX_PERIODS_AHEAD)
+        billing_periods.period_start(anchor, planned.recurring, n)
+        for n in range(_MAX_PERIODS_AHEAD)
     )
-    planned.needs_proration |= cancel_at not in starts
+    planned.needs_proration |= cancel_at != end and cancel_at not in starts
     return cancel_at
 
 

@@ -274,7 +274,7 @@ async def test_a_page_whose_dates_have_moved_is_shown_again(donor: Donor, change
     await donor.room.runs_until_idle()
     answer = await donor.submits(form_page, action)
     assert answer.status_code == 422
-    assert "its dates have changed" in well_formed_page(answer).text
+    assert "have changed since this page was opened" in well_formed_page(answer).text
     assert subscription_requests(donor.room) == []
     assert (await donor.submits(well_formed_page(answer), action)).status_code == 303
 

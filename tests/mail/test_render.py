@@ -77,6 +77,8 @@ def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mappin
         "skipped_on": day(2),
         "resumes_on": None if bare else day(3),
         "ends_on": day(7),
+        "payments_left": 0 if bare else 3,
+        "last_payment": None if bare else day(6),
         "ended_on": day(4),
         "card_expires_on": day(5),
         "retry_on": None if bare else day(6),
@@ -215,7 +217,7 @@ def test_what_stripe_writes_cannot_become_markup() -> None:
 
 CHARGES = {
     *(MailKind.RENEWS_SOON, MailKind.RESUMED, MailKind.AMOUNT_CHANGED),
-    *(MailKind.FREQUENCY_CHANGED, MailKind.SKIPPED, MailKind.PAUSED),
+    *(MailKind.FREQUENCY_CHANGED, MailKind.DAY_CHANGED, MailKind.SKIPPED, MailKind.PAUSED),
     *(MailKind.PAYMENT_FAILED, MailKind.ACTION_NEEDED, MailKind.CARD_EXPIRING),
     *(MailKind.NEEDS_CARD, MailKind.END_SCHEDULED, MailKind.END_MOVED, MailKind.END_CANCELLED),
     *(MailKind.SECOND_BEGUN, MailKind.THANKS),
@@ -252,5 +254,10 @@ def test_every_kind_has_a_template_and_each_observed_change_a_kind() -> None:
     assert templates - set(MailKind) == set(get_args(DirectMailKind))
     assert set(MailKind) <= templates
     # these are mailed by their value; the others have kinds of their own
-    by_value = set(ChangeKind) - {ChangeKind.AMOUNT, ChangeKind.FREQUENCY, ChangeKind.CARD}
+    by_value = set(ChangeKind) - {
+        ChangeKind.AMOUNT,
+        ChangeKind.FREQUENCY,
+        ChangeKind.DAY,
+        ChangeKind.CARD,
+    }
     assert by_value <= set(MailKind)

@@ -16,9 +16,19 @@ from sqlalchemy import text
 
 from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving import contribution_start, debts, payment_methods, subscription_sync
+from payments.giving import (
+    contribution_start,
+    debts,
+    payment_day,
+    payment_methods,
+    scheduled_ends,
+    subscription_sync,
+    subscriptions,
+)
 from payments.giving import subscription_changes as changes
 from payments.giving.change_log import Actor
+from payments.giving.payment_day import PaymentDay
+from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.risk.emergency_stops import StopGroup, StopMode, StopStands
 from payments.safety import emergency_stop
@@ -36,6 +46,7 @@ from tests.support.stripe_writes import writes
 pytestmark = pytest.mark.anyio
 
 # What can take money, now or by letting Stripe take it later, and the request it is made by.
+DAY = PaymentDay(17)
 CHARGING_CALLS = {
     "giving/contribution_start:open_checkout:create": r"/v1/checkout/sessions",
     "giving/payment_methods:start_card_update:create": r"/v1/checkout/sessions",
@@ -133,8 +144,26 @@ def charging_requests(room: Newsroom, since: int) -> set[str]:
 def donors_actions(ctx: Context, ids: Subscriptions) -> list[Callable[[], Awaitable[object]]]:
     """Return what a donor may ask for, or a colleague for them."""
     who = Actor.DONOR
+
+    async def stored() -> Subscription:
+        async with ctx.sessions() as session:
+            return await subscriptions.get(session, ids.active)
+
+    async def move() -> None:
+        subscription, zone = await stored(), ctx.settings.accounting_zone
+        next_on = payment_day.next_payment_on(subscription, DAY, now=ctx.now(), zone=zone)
+        due = subscription.current_period_end
+        await payment_day.change_day(
+            ctx, ids.active, DAY, actor=who, shown_next=f"{next_on}", shown_due=f"{due:%Y-%m-%d}"
+        )
+
+    async def end() -> None:
+        first = scheduled_ends.choices(await stored(), now=ctx.now())[0].value
+        await scheduled_ends.set_end(ctx, ids.active, first, shown_end="", actor=who)
+
     return [
-        lambda: changes.undo_scheduled_end(ctx, ids.ending, actor=who),
+        lambda: scheduled_ends.undo_scheduled_end(ctx, ids.ending, actor=who),
+        move,
         lambda: changes.change_amount(ctx, ids.active, Money(900, "usd"), actor=who),
         lambda: changes.change_frequency(
             ctx, ids.active, Frequency.ANNUAL, Money(900, "usd"), actor=who
@@ -146,6 +175,7 @@ def donors_actions(ctx: Context, ids: Subscriptions) -> list[Callable[[], Awaita
             ctx, ids.active, actor=who, return_path="/manage"
         ),
         lambda: debts.plan_for(ctx, ids.active),
+        end,
     ]
 
 

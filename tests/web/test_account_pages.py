@@ -40,7 +40,7 @@ async def test_a_form_from_elsewhere_changes_nothing(donor: Donor) -> None:
     gift = await donor.gives()
     await donor.signs_in()
     before = len(donor.room.sandbox.requests)
-    changes = ("amount", "frequency", "skip", "pause", "resume", "card", "stop")
+    changes = ("amount", "frequency", "skip", "pause", "resume", "end", "day", "card", "stop")
     actions = [f"{account_page(gift)}/{change}" for change in changes]
     actions += ["/manage", "/manage/leave", "/manage/data/erase"]
     for headers, action in itertools.product(FROM_ELSEWHERE, actions):
@@ -65,7 +65,8 @@ async def test_a_form_that_cannot_be_read_changes_nothing(donor: Donor) -> None:
     )
     links_before = await donor.room.count("sign_in_links")
     actions = [
-        f"{account_page(gift)}/{change}" for change in ("amount", "frequency", "skip", "pause")
+        f"{account_page(gift)}/{change}"
+        for change in ("amount", "frequency", "skip", "pause", "end", "day")
     ]
     for action, (body, kind) in itertools.product((*actions, "/manage"), bodies):
         headers = {**SAME_ORIGIN_HEADERS, "content-type": kind}

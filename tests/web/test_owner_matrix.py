@@ -63,7 +63,8 @@ PAGES = {
         "GET /manage/contributions/{contribution_id}",
         *(f"{method} /manage/contributions/{{contribution_id}}/{change}"
           for method in ("GET", "POST")
-          for change in ("amount", "frequency", "skip", "pause", "resume", "keep", "card", "stop")),
+          for change in ("amount", "frequency", "skip", "pause", "resume", "end", "day", "keep",
+                         "card", "stop")),
         "GET /manage/receipts/{reference}", "GET /manage/statements/{year}",
         "GET /manage/receipts/{reference}/pdf", "GET /manage/statements/{year}/pdf",
     },

@@ -39,16 +39,17 @@ DASHBOARD_CHANGES: dict[str, dict[str, object]] = {
     "end_scheduled": {"cancel_at_period_end": True},
     "end_cancelled": {"cancel_at": ""},
     "end_moved": {"cancel_at": "90"},
+    "day_changed": {"trial_end": "20"},
 }
 LATE = ("payment_failed", "action_needed")  # they begin later: their payment fails at the end
 OWED_MAILS = (
     *("payment_failed", "action_needed", "lapsed", "cancelled"),
-    *("paused", "resumed", "amount_changed", "frequency_changed"),
+    *("paused", "resumed", "amount_changed", "frequency_changed", "day_changed"),
     *("end_scheduled", "end_cancelled", "end_moved"),
     *("card_changed", "needs_card"),
 )
 OWED_HISTORY = (
-    *("amount", "cancelled", "card", "card", "end_cancelled", "end_moved", "end_scheduled"),
+    *("amount", "cancelled", "card", "card", "day", "end_cancelled", "end_moved", "end_scheduled"),
     *("frequency", "lapsed", "paused", "resumed"),
 )
 OWED_ALERTS = ("dispute_opened", "fraud_warning", "payout_failed", "refund_failed")
@@ -107,10 +108,11 @@ class DarkMonth:
 
     def _changes(self, subscription_id: str, params: dict[str, object]) -> None:
         """Change a subscription in the dashboard."""
-        if params.get("cancel_at"):
-            end = self.room.clock.current + timedelta(days=int(str(params["cancel_at"])))
-            params = {"cancel_at": int(end.timestamp())}
-        if "cancel_at" in params:
+        for name, days in params.items():
+            if isinstance(days, str) and days.isdecimal():
+                moment = self.room.clock.current + timedelta(days=int(days))
+                params = {name: int(moment.timestamp())}
+        if {"cancel_at", "trial_end"} & set(params):
             params = {**params, "proration_behavior": "none"}
         self.room.sandbox.dashboard_request("POST", f"/v1/subscriptions/{subscription_id}", params)
 

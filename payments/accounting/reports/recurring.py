@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from fractions import Fraction
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import mrr_rollforward, sql_text
@@ -97,6 +98,9 @@ _COMMITTED_MRR = text(
     SELECT currency, interval_unit, interval_count,
            count(*) AS subscriptions,
            count(*) FILTER (WHERE amount IS NULL) AS unknown,
+           count(*) FILTER (WHERE scheduled_end_at IS NOT NULL) AS ending,
+           CAST(coalesce(sum(amount) FILTER (WHERE scheduled_end_at IS NOT NULL), 0) AS bigint)
+               AS ending_amount,
            CAST(coalesce(sum(amount), 0) AS bigint) AS amount
       FROM subscriptions
      WHERE ended_at IS NULL
@@ -118,6 +122,8 @@ class CommittedMrr:
     subscriptions: int
     amount: int
     unknown: int  # subscriptions whose amount Stripe does not say: in no sum
+    ending: int = 0  # those of them that are set to end, and are no churn until they do
+    ending_amount: int = 0  # their part of `amount`
 
 
 async def committed_mrr(session: AsyncSession) -> list[CommittedMrr]:
@@ -126,20 +132,22 @@ async def committed_mrr(session: AsyncSession) -> list[CommittedMrr]:
     A month is a twelfth of a year of 365 days or 52 weeks. The sum of a currency is exact, and
     rounded once, half to even.
     """
-    sums: dict[str, list[tuple[int, int, Fraction]]] = {}
+    found: dict[str, list[tuple[Row[Any], Fraction]]] = {}
     for row in await session.execute(_COMMITTED_MRR):
         interval = Interval(IntervalUnit(row.interval_unit), row.interval_count)
-        sums.setdefault(row.currency, []).append(
-            (row.subscriptions, row.unknown, row.amount * interval.charges_per_month)
-        )
+        found.setdefault(row.currency, []).append((row, interval.charges_per_month))
     return [
         CommittedMrr(
             currency,
-            subscriptions=sum(count for count, _, _ in parts),
-            unknown=sum(unknown for _, unknown, _ in parts),
-            amount=round(sum((amount for _, _, amount in parts), Fraction(0))),
+            subscriptions=sum(row.subscriptions for row, _ in rows),
+            amount=round(sum((row.amount * share for row, share in rows), Fraction(0))),
+            unknown=sum(row.unknown for row, _ in rows),
+            ending=sum(row.ending for row, _ in rows),
+            ending_amount=round(
+                sum((row.ending_amount * share for row, share in rows), Fraction(0))
+            ),
         )
-        for currency, parts in sums.items()
+        for currency, rows in found.items()
     ]
 
 

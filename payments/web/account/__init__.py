@@ -10,6 +10,8 @@ receipts        what a donor paid, to print
 data_requests   what we hold of a donor, as a file, and its erasure
 mail_links      the signed links of mails: cancel a subscription without signing in
 view_models     what these pages and support's print
+day_pages       the day on which a contribution is charged
+end_pages       the end of a contribution: after so many payments, and taken back
 change_pages    what each change will do, with dates and amounts
 paging          pages of a donor's own lists
 """
@@ -24,6 +26,8 @@ from payments.web.account import (
     card_pages,
     changes,
     data_requests,
+    day_pages,
+    end_pages,
     mail_links,
     overview,
     receipts,
@@ -39,6 +43,8 @@ def routes() -> list[ControllerRouterHandler]:
             sign_in.DonorSignInPages,
             overview.OverviewPages,
             changes.ChangePages,
+            end_pages.EndPages,
+            day_pages.DayPages,
             card_pages.CardPages,
             receipts.ReceiptPages,
             data_requests.DataRequestPages,

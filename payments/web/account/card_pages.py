@@ -13,9 +13,9 @@ from litestar.response import Redirect
 
 from payments.core.errors import InvalidField
 from payments.giving import change_log, contributions, debts, payment_methods
+from payments.giving.change_decisions import SubscriptionEnded
 from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.debts import CardUpdatePlan
-from payments.giving.subscription_changes import SubscriptionEnded
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.mail import links

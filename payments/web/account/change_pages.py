@@ -12,7 +12,8 @@ from payments.core.frequency import Frequency
 from payments.core.identifiers import new_row_id
 from payments.core.money import InvalidAmount, Money
 from payments.giving import billing_dates, subscription_changes
-from payments.giving.subscription_changes import MAX_PAUSE_MONTHS, SubscriptionEnded
+from payments.giving.change_decisions import SubscriptionEnded
+from payments.giving.subscription_changes import MAX_PAUSE_MONTHS
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.web import rendering, request_locale

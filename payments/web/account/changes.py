@@ -14,7 +14,7 @@ from payments.core import amount_input
 from payments.core.errors import InvalidField, StripeRejected, StripeUnavailable
 from payments.core.frequency import Frequency
 from payments.core.money import InvalidAmount, Money
-from payments.giving import cancellations, subscription_changes
+from payments.giving import cancellations, change_decisions, subscription_changes
 from payments.giving.change_log import Actor, ChangeKind
 from payments.infra.context import Context
 from payments.web import request_locale
@@ -65,7 +65,7 @@ class ChangePages(Controller):
             )
         except FORM_ERRORS as error:
             return change_pages.render_amount(ctx, own_subscription, fields, error=error)
-        return _redirect_done(own_subscription, ChangeKind.AMOUNT)
+        return redirect_done(own_subscription, ChangeKind.AMOUNT)
 
     @get("/frequency")
     async def frequency_form(
@@ -102,7 +102,7 @@ class ChangePages(Controller):
             )
         except FORM_ERRORS as error:
             return change_pages.render_frequency(ctx, own_subscription, fields, error=error)
-        return _redirect_done(own_subscription, ChangeKind.FREQUENCY)
+        return redirect_done(own_subscription, ChangeKind.FREQUENCY)
 
     @get("/skip")
     async def skip_form(
@@ -130,7 +130,7 @@ class ChangePages(Controller):
             )
         except FORM_ERRORS as error:
             return change_pages.render_skip(ctx, own_subscription, error=error)
-        return _redirect_done(own_subscription, ChangeKind.SKIPPED)
+        return redirect_done(own_subscription, ChangeKind.SKIPPED)
 
     @get("/pause")
     async def pause_form(
@@ -160,7 +160,7 @@ class ChangePages(Controller):
             )
         except FORM_ERRORS as error:
             return change_pages.render_pause(ctx, own_subscription, error=error)
-        return _redirect_done(own_subscription, ChangeKind.PAUSED)
+        return redirect_done(own_subscription, ChangeKind.PAUSED)
 
     @get("/resume")
     async def resume_form(
@@ -190,37 +190,7 @@ class ChangePages(Controller):
             actor=Actor.DONOR,
             idempotency_key=idempotency_key(await form_data(request)),
         )
-        return _redirect_done(own_subscription, ChangeKind.RESUMED)
-
-    @get("/keep")
-    async def undo_end_form(
-        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
-    ) -> Response[str]:
-        """Show the form that takes a scheduled end back, with the next charge."""
-        return change_pages.render(
-            ctx,
-            own_subscription,
-            "account_undo_end.html",
-            due=view_models.format_date_or_empty(
-                ctx, own_subscription.subscription.current_period_end
-            ),
-        )
-
-    @post("/keep", request_max_body_size=SMALL_FORM_BYTES, dependencies=ASKS_STRIPE)
-    async def undo_end(
-        self,
-        ctx: NamedDependency[Context],
-        own_subscription: NamedDependency[OwnSubscription],
-        request: AnyRequest,
-    ) -> Response[Any]:
-        """Take a scheduled end back."""
-        await subscription_changes.undo_scheduled_end(
-            ctx,
-            own_subscription.subscription_id,
-            actor=Actor.DONOR,
-            idempotency_key=idempotency_key(await form_data(request)),
-        )
-        return _redirect_done(own_subscription, ChangeKind.END_CANCELLED)
+        return redirect_done(own_subscription, ChangeKind.RESUMED)
 
     @get("/stop")
     async def cancel_form(
@@ -228,7 +198,7 @@ class ChangePages(Controller):
     ) -> Response[Any]:
         """Show the form that cancels at once. An ended subscription leads back to its page."""
         if not own_subscription.subscription.is_live:
-            return _redirect_done(own_subscription, ChangeKind.CANCELLED)
+            return redirect_done(own_subscription, ChangeKind.CANCELLED)
         return change_pages.render(ctx, own_subscription, "account_cancel.html")
 
     @post("/stop", request_max_body_size=SMALL_FORM_BYTES)
@@ -237,10 +207,10 @@ class ChangePages(Controller):
     ) -> Response[Any]:
         """Cancel at once, whether or not Stripe can be reached."""
         await cancellations.cancel(ctx, own_subscription.subscription_id, actor=Actor.DONOR)
-        return _redirect_done(own_subscription, ChangeKind.CANCELLED)
+        return redirect_done(own_subscription, ChangeKind.CANCELLED)
 
 
-def _redirect_done(own_subscription: OwnSubscription, done: ChangeKind) -> Redirect:
+def redirect_done(own_subscription: OwnSubscription, done: ChangeKind) -> Redirect:
     """Redirect to the subscription, whose page confirms the change if its history holds it."""
     return Redirect(
         request_locale.localised_url(f"{own_subscription.url}?done={done}"), status_code=303
@@ -249,10 +219,7 @@ def _redirect_done(own_subscription: OwnSubscription, done: ChangeKind) -> Redir
 
 def _require_unmoved_dates(own_subscription: OwnSubscription, fields: FormFields) -> None:
     if fields.get("shown", "") != change_pages.shown_date(own_subscription):
-        raise InvalidField(
-            "A payment came due while this page was open, so its dates have changed. "
-            "Please check again. Nothing was changed."
-        )
+        raise change_decisions.dates_moved()
 
 
 def _parse_amount(own_subscription: OwnSubscription, fields: FormFields) -> Money:

@@ -75,6 +75,13 @@ async def subscription_to_change(
     return found
 
 
+async def reloaded(ctx: Context, own_subscription: OwnSubscription) -> OwnSubscription:
+    """Return a subscription as it is stored now: a refused change may have fetched it anew."""
+    async with ctx.sessions() as session:
+        subscription = await subscriptions.get(session, own_subscription.subscription_id)
+    return OwnSubscription(own_subscription.contribution, subscription)
+
+
 # Of a handler that asks Stripe. Cancelling has no limit.
 ASKS_STRIPE = {"own_subscription": Provide(subscription_to_change)}
 

@@ -146,12 +146,14 @@ def _committed_table(committed: Sequence[CommittedMrr]) -> Table:
             format_count(one.subscriptions),
             format_count(one.unknown) if one.unknown else EMPTY_CELL,
             format_money(one.amount, one.currency),
+            format_count(one.ending) if one.ending else EMPTY_CELL,
+            format_money(one.ending_amount, one.currency) if one.ending else EMPTY_CELL,
         ]
         for one in committed
     ]
     columns = [
         "Currency donors chose", "#Active", "#Of a varying amount, not counted",
-        "#MRR",
+        "#MRR", "#Of these set to end", "#Their MRR",
     ]  # fmt: skip
     caption = "Active recurring contributions"
     return table("committed", caption, columns, rows, empty="There is none.")
