@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -36,7 +35,6 @@ from tests.support.processes import (
 
 pytestmark = pytest.mark.anyio
 
-HERE = Path(__file__).parents[2]
 SESSIONS = "/v1/checkout/sessions"
 
 
@@ -252,7 +250,7 @@ async def test_a_worker_killed_over_a_job_leaves_it_to_the_next(newsroom: Newsro
     with payments("work", newsroom.settings) as next_worker:
 
         async def all_is_done() -> bool:
-            assert next_worker.child.poll() is None, next_worker.log_text()
+            assert not next_worker.child.is_over(), next_worker.log_text()
             unfinished = "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
             return await newsroom.rows(unfinished) == [(0,)]
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
@@ -14,6 +13,7 @@ from alembic import command
 
 from payments.infra import migrate
 from payments.infra.migrate import MigrationBlocked
+from tests.support.command_line import Finished, Running
 from tests.support.database import copy_database
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 
@@ -35,30 +35,14 @@ def connect(url: str) -> psycopg.Connection:
     return psycopg.connect(url.replace("+psycopg", ""))
 
 
-@contextmanager
-def cli_migrate(url: str) -> Iterator[subprocess.Popen[str]]:
-    """`payments migrate` as an operator or a container runs it."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "payments.cli", "migrate"],
-        env={
-            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
-            "PAYMENTS_DATABASE_URL": url,
-            "PAYMENTS_BASE_URL": "https://give.example.org",
-            "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "k" * 24,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def outcome(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=REAL_TIMEOUT_SECONDS)
-    return process.returncode, output.strip()
+def environment(url: str) -> dict[str, str]:
+    """What an operator or a container gives `payments migrate`."""
+    return {
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
+        "PAYMENTS_DATABASE_URL": url,
+        "PAYMENTS_BASE_URL": "https://give.example.org",
+        "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "k" * 24,
+    }
 
 
 def wait_until_blocked(url: str, count: int) -> None:
@@ -71,12 +55,12 @@ def wait_until_blocked(url: str, count: int) -> None:
 
 
 def test_whoever_comes_second_waits_and_finds_nothing_to_do(empty: str) -> None:
-    with cli_migrate(empty) as second, cli_migrate(empty) as third:
-        with migrate.exclusive_connection(empty) as first:
-            wait_until_blocked(empty, 2)
-            command.upgrade(migrate.alembic_config(first), "head")
-        expected = (0, "The schema is up to date.")
-        assert [outcome(second), outcome(third)] == [expected, expected]
+    with migrate.exclusive_connection(empty) as first:
+        others = [Running(environment(empty), ("migrate",)) for _ in range(2)]
+        wait_until_blocked(empty, 2)
+        command.upgrade(migrate.alembic_config(first), "head")
+    for other in others:
+        assert other.wait() == Finished(0, b"", "The schema is up to date.\n")
     assert migrate.pending_revisions(empty) == []
 
 
@@ -109,8 +93,12 @@ def test_an_operator_reads_one_line_when_a_table_is_held(empty: str) -> None:
         holder.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
         holder.commit()
         holder.execute("LOCK TABLE alembic_version")
-        with cli_migrate(empty) as process:
-            code, output = outcome(process)
-    assert code == 1
-    assert output.startswith("Error: A table was held by another session for 5 seconds")
-    assert len(output.splitlines()) == 1
+        # As an operator's shell starts it: the one command of all tests that is no fork.
+        program = [sys.executable, "-m", "payments.cli", "migrate"]
+        ended = subprocess.run(
+            program, env=environment(empty), capture_output=True, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("Error: A table was held by another session for 5 seconds")
+    assert len(ended.stderr.splitlines()) == 1

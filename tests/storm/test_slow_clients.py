@@ -84,7 +84,7 @@ async def test_five_thousand_slow_connections_stop_nobody(
         if proxy != "no proxy":
             before = proxy_before(proxy, readers.port, webhooks.port, tmp_path)
             origin = await stack.enter_async_context(before)
-            target = Process(readers.child, readers.stderr, int(origin.rpartition(":")[2]))
+            target = Process(readers.child, int(origin.rpartition(":")[2]))
         await stack.enter_async_context(asyncio.timeout(MAX_SECONDS))
         sent = await bears(newsroom, target, webhooks, kind, clients)
     assert await newsroom.count("stripe_events") == sent

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -55,13 +56,17 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
 class Running:
     """A command that was started. Its output waits until it is asked for."""
 
-    def __init__(self, environ: dict[str, str], words: tuple[str, ...]) -> None:
-        self._stdout, self._stderr = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - of `wait`
-        request = json.dumps({"words": words, "environment": environ}).encode()
+    def __init__(
+        self, environ: dict[str, str], words: tuple[str, ...], *, max_files: int | None = None
+    ) -> None:
+        self._stdout, self.stderr = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - of `wait`
+        self._exit_code: int | None = None
+        asked = {"words": words, "environment": environ, "max_files": max_files}
+        request = json.dumps(asked).encode()
         with socket.socket(socket.AF_UNIX) as server:
             server.settimeout(REAL_TIMEOUT_SECONDS)
             server.connect(_server_path())
-            files = [self._stdout.fileno(), self._stderr.fileno()]
+            files = [self._stdout.fileno(), self.stderr.fileno()]
             socket.send_fds(server, [b"%d\n" % len(request)], files)
             server.sendall(request)
             self._answers = server.makefile("rb")
@@ -71,13 +76,25 @@ class Running:
         """`kill -9` it."""
         os.kill(self.pid, signal.SIGKILL)
 
+    def is_over(self, *, within_seconds: float = 0) -> bool:
+        """Whether it ends within this time."""
+        if self._exit_code is None:
+            return self._answers in select.select([self._answers], [], [], within_seconds)[0]
+        return True
+
+    def exit_code(self) -> int:
+        """Wait for its end. Returns its exit code, which is negative if it was killed."""
+        if self._exit_code is None:
+            self._exit_code = int(self._answers.readline())
+        return self._exit_code
+
     def wait(self) -> Finished:
-        """Wait for its end; the exit code of one that was killed is negative."""
-        with self._answers, self._stdout, self._stderr:
-            exit_code = int(self._answers.readline())
+        """Wait for its end, and take its output."""
+        with self._answers, self._stdout, self.stderr:
+            exit_code = self.exit_code()
             self._stdout.seek(0)
-            self._stderr.seek(0)
-            return Finished(exit_code, self._stdout.read(), self._stderr.read().decode())
+            self.stderr.seek(0)
+            return Finished(exit_code, self._stdout.read(), self.stderr.read().decode())
 
 
 async def start(settings: Settings, *words: str, **more: str) -> Running:

@@ -4,8 +4,8 @@ To start Python and import everything costs more CPU than most commands do. A fo
 its own all the same: it has the environment, the output and the exit code of one command.
 
 The process is started with the path of its socket, and ends when its stdin does. A client sends the
-words and the environment of a command, with the files for its output, and gets its process id and
-its exit code.
+words, the environment and the limit of open files of a command, with the files for its output, and
+gets its process id and its exit code.
 """
 
 import gc
@@ -14,6 +14,7 @@ import json
 import os
 import pkgutil
 import random
+import resource
 import select
 import socket
 import sys
@@ -74,10 +75,13 @@ def answer(client: socket.socket) -> None:
 
 
 def run(asked: dict[str, object], files: list[int]) -> None:
-    """Become the command, and exit as it does."""
-    words, environment = asked["words"], asked["environment"]
+    """Become the command, in a process group of its own, and exit as it does."""
+    words, environment, max_files = asked["words"], asked["environment"], asked["max_files"]
     assert isinstance(words, list)
     assert isinstance(environment, dict)
+    os.setsid()
+    if isinstance(max_files, int):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, file in enumerate((nothing, *files)):
         os.dup2(file, number)

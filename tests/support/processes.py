@@ -5,40 +5,35 @@ import hmac
 import json
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 from uuid import uuid4
 
 import httpx
 
 from payments.core.settings import Settings
 from tests.support import command_line
+from tests.support.command_line import Running
 from tests.support.newsroom import BASE_URL, REAL_TIMEOUT_SECONDS
 from tests.support.ports import reserve_port
-
-HERE = Path(__file__).parents[2]
 
 
 @dataclass
 class Process:
     """One `payments …` and what it wrote to stderr."""
 
-    child: subprocess.Popen[bytes]
-    stderr: IO[bytes]
+    child: Running
     port: int
 
     def kill(self) -> None:
         """`kill -9` the process the operator sees; on Linux, those it started end with it."""
         end = os.kill if sys.platform == "linux" else os.killpg
         end(self.child.pid, signal.SIGKILL)
-        self.child.wait()
+        self.child.exit_code()
 
     def is_alive(self) -> bool:
         """Whether anything of its group still runs, zombies aside."""
@@ -51,8 +46,8 @@ class Process:
 
     def log_text(self) -> str:
         """Return what it wrote to stderr so far."""
-        self.stderr.seek(0)
-        return self.stderr.read().decode()
+        self.child.stderr.seek(0)
+        return self.child.stderr.read().decode()
 
 
 @contextmanager
@@ -60,20 +55,12 @@ def payments(
     command: str, settings: Settings, *words: str, max_files: int | None = None, **more: str
 ) -> Iterator[Process]:
     """Run a command until the block ends, whatever happens in it."""
-    limited = ("sh", "-c", f'ulimit -n {max_files} && exec "$@"', "sh") if max_files else ()
-    with reserve_port() as port, tempfile.TemporaryFile() as stderr:
-        options = ["--port", str(port)] if command == "serve" else []
-        child = subprocess.Popen(
-            [*limited, sys.executable, "-m", "payments.cli", command, *options, *words],
-            cwd=HERE,
-            env=command_line.environment(settings, **more),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            start_new_session=True,
-        )
+    with reserve_port() as port:
+        options = ("--port", str(port)) if command == "serve" else ()
+        environ = command_line.environment(settings, **more)
+        child = Running(environ, (command, *options, *words), max_files=max_files)
         try:
-            yield Process(child, stderr, port)
+            yield Process(child, port)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
@@ -102,7 +89,7 @@ async def wait_until_serving(process: Process) -> None:
     async with client_of(process) as web:
 
         async def answers() -> bool:
-            assert process.child.poll() is None, process.log_text()
+            assert not process.child.is_over(), process.log_text()
             with suppress(httpx.HTTPError):
                 return (await web.get("/health/live")).status_code == 200
             return False
@@ -121,7 +108,7 @@ async def serve_two_ports(
             "serve", settings, "--webhook-port", str(port), *words, max_files=max_files, **more
         ) as readers,
     ):
-        webhooks = Process(readers.child, readers.stderr, port)
+        webhooks = Process(readers.child, port)
         await wait_until_serving(readers)
         await wait_until_serving(webhooks)
         yield readers, webhooks
