@@ -112,6 +112,11 @@ def text_direction(locale: str) -> str:
     return str(Locale.parse(locale).text_direction)
 
 
+def comma(locale: str) -> str:
+    """Return the comma of a language with the space after it."""
+    return "\N{ARABIC COMMA} " if text_direction(locale) == "rtl" else ", "
+
+
 def html_lang_attrs(locale: str) -> dict[str, str]:
     """Return the HTML attributes of a text in a language other than its page's."""
     return {"lang": language_tag(locale), "dir": text_direction(locale)}

@@ -274,7 +274,10 @@ def format(  # noqa: A001 - called as money.format(...)
 ) -> str:
     """Return the amount as readers of this locale write it.
 
-    It has all its decimals; if `short`, none where they are zero.
+    It has all its decimals; if `short`, none where they are zero. Digits are 0 to 9 in every
+    language, as on the bank's statement and Stripe's page. Where one writes from the right, the
+    amount is isolated from the sentence around it (Unicode TR9), and its currency within it: or a
+    number that follows would come between them, and "US$" end as "$US".
     """
     code, babel = money.currency.upper(), babel_locale(locale)
     symbol = get_currency_symbol(code, babel)
@@ -285,7 +288,15 @@ def format(  # noqa: A001 - called as money.format(...)
         pattern = re.sub(r"¤(?=[#0])", "¤\N{NO-BREAK SPACE}", pattern)
     if symbol[0].isalpha():
         pattern = re.sub(r"(?<=0)¤", "\N{NO-BREAK SPACE}¤", pattern)
-    return format_currency(to_decimal_string(money), code, pattern, babel, currency_digits=False)
+    text = format_currency(to_decimal_string(money), code, pattern, babel, currency_digits=False)
+    if babel.text_direction == "ltr":
+        return text
+    return isolate(text.replace(symbol, isolate(symbol)))
+
+
+def isolate(text: str) -> str:
+    """Return a text that takes its own direction, and has none to the text around it."""
+    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
 
 
 def _decimal_pattern(money: Money, short: bool) -> str:

@@ -69,8 +69,8 @@ def render_html(brand: Brand, subject: str, paragraphs: Sequence[Paragraph], loc
 <meta name="color-scheme" content="light dark"><title>{html.escape(subject)}</title>
 <style>{DARK.replace("DARK_COLOUR", brand.dark_colour)}</style></head>
 <body style="margin:0;padding:0">
-<table role="presentation" width="100%" cellspacing="0" cellpadding="0" class="page"
- style="background:#f1f2f4"><tr><td align="center" style="padding:16px 8px">
+<table role="presentation" dir="{direction}" width="100%" cellspacing="0" cellpadding="0"
+ class="page" style="background:#f1f2f4"><tr><td align="center" style="padding:16px 8px">
 <table role="presentation" width="100%" cellspacing="0" cellpadding="0" class="card"
  style="max-width:560px;background:#ffffff;color:#1b1d20;{FONT};font-size:16px;line-height:1.5">
 <tr><td style="background:{brand.colour};color:#ffffff;padding:16px 20px;font-size:18px;\

@@ -93,8 +93,11 @@ def _environment(locale: str) -> Environment:
 
 def _render_html(subject: str, parsed: list[Paragraph], locale: str) -> str:
     lines = "\n".join(map(_render_paragraph, parsed))
+    direction = i18n.text_direction(locale)
+    if direction == "rtl":  # mail programs drop the direction of the page and of its body
+        lines = f'<div dir="{direction}">\n{lines}\n</div>'
     return (
-        f'<!doctype html>\n<html lang="{locale}" dir="{i18n.text_direction(locale)}">\n'
+        f'<!doctype html>\n<html lang="{locale}" dir="{direction}">\n'
         f'<head><meta charset="utf-8"><title>{html.escape(subject)}</title></head>\n'
         f"<body>\n{lines}\n</body>\n</html>\n"
     )

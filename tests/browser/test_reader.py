@@ -11,7 +11,7 @@ from playwright.async_api import BrowserContext, Page
 
 from tests.support import keyboard
 from tests.support.browser import NARROW, Site, is_sound_in_each_light, screenshot
-from tests.support.locales import BROWSER_LOCALES
+from tests.support.locales import BOTH_DIRECTIONS
 
 pytestmark = pytest.mark.anyio
 NOT_PAGES = ("/file.json", "/pdf", "/leave")
@@ -48,7 +48,7 @@ async def test_a_reader_gives_changes_and_stops_with_a_keyboard_alone(
     assert await site.room.rows("SELECT status FROM subscriptions") == [("canceled",)]
 
 
-@pytest.mark.parametrize("ui_locale", BROWSER_LOCALES)
+@pytest.mark.parametrize("ui_locale", BOTH_DIRECTIONS)
 async def test_every_page_of_a_donor_passes_axe_and_fits_a_small_telephone_in_each_light(
     site: Site, ui_locale: str
 ) -> None:

@@ -173,6 +173,7 @@ def test_files_get_plain_numbers(gift: Money, written: str) -> None:
         (Money(50000, "isk"), "en", "ISK\N{NO-BREAK SPACE}500"),
         (Money(50050, "isk"), "en", "ISK\N{NO-BREAK SPACE}500.50"),
         (Money(-500, "usd"), "en", "-$5.00"),
+        (Money(123450, "usd"), "ar", "\u2068\u200f1,234.50\u00a0\u2068US$\u2069\u2069"),
         # ISO gives the lek no decimals; Stripe counts two, and none may be lost on the way.
         (Money(1250, "all"), "en", "ALL\N{NO-BREAK SPACE}12.50"),
     ],

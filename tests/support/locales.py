@@ -8,3 +8,4 @@ from payments.core import i18n
 
 NEWSROOM_LOCALES = tuple(one for one in ("en", "ru", "ar") if one in i18n.SUPPORTED_LOCALES)
 BROWSER_LOCALES = ("en", "ru")
+BOTH_DIRECTIONS = ("en", "ar")  # where every page is looked at

@@ -213,7 +213,7 @@ class DonateForm extends HTMLElement {
   #money(amount, style) {
     const decimals = DECIMALS(this.#currency);
     const text = new Intl.NumberFormat(this.#language, {
-      style: style ?? "currency", currency: this.#currency, useGrouping: !style,
+      style: style ?? "currency", currency: this.#currency, useGrouping: !style, numberingSystem: "latn",
       minimumFractionDigits: !style && amount % 10 ** decimals == 0 ? 0 : decimals,
       maximumFractionDigits: decimals,
     }).format(amount / 10 ** decimals);
