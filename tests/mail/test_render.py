@@ -92,6 +92,7 @@ def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mappin
         "paid": amount,
         "returned": "" if bare else amount,
         "refunded": amount,
+        "remaining": amount,
         "currency": "USD",
         "paid_on": day(11),
         "receipt_number": "0123 4567 89AB CDEF",
