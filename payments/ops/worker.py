@@ -220,7 +220,9 @@ def _connection_pool(**options: Any) -> AsyncConnectionPool:  # noqa: ANN401 - t
     return pool
 
 
-def _connector(ctx: Context) -> procrastinate.PsycopgConnector:
+def _connector(
+    ctx: Context, connection_class: type[AsyncConnection]
+) -> procrastinate.PsycopgConnector:
     url = make_url(ctx.settings.database_url.get_secret_value()).set(drivername="postgresql")
     return procrastinate.PsycopgConnector(
         conninfo=url.render_as_string(hide_password=False),
@@ -228,13 +230,16 @@ def _connector(ctx: Context) -> procrastinate.PsycopgConnector:
         min_size=1,
         max_size=CONCURRENCY + 2,
         pool_factory=_connection_pool,
+        connection_class=connection_class,
     )
 
 
 @asynccontextmanager
-async def open_connector(ctx: Context) -> AsyncIterator[procrastinate.PsycopgConnector]:
+async def open_connector(
+    ctx: Context, connection_class: type[AsyncConnection] = AsyncConnection
+) -> AsyncIterator[procrastinate.PsycopgConnector]:
     """Yield connections of the queue's engine to the database of the context."""
-    connector = _connector(ctx)
+    connector = _connector(ctx, connection_class)
     await connector.open_async()
     try:
         yield connector

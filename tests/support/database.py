@@ -13,10 +13,13 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 import psycopg
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from payments.infra import db, migrate
+from tests.support import connections
+from tests.support.connections import LastingConnection
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -53,7 +56,7 @@ _TABLES_SQL = """
      ORDER BY relname"""
 _DISCONNECT_SQL = """
     SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity
-     WHERE datname = %s AND pid <> pg_backend_pid()"""
+     WHERE datname = %s AND pid <> pg_backend_pid() AND pid <> ALL(%s)"""
 _RESTART_SEQUENCES_SQL = """
     SELECT setval(CAST(format('%I.%I', schemaname, sequencename) AS regclass), start_value, false)
       FROM pg_sequences WHERE last_value IS NOT NULL"""
@@ -133,12 +136,24 @@ def connection_of(url: str) -> Connection:
 async def lend_engine(url: str) -> AsyncIterator[AsyncEngine]:
     """Lend an engine without connections. It may know statements that earlier tests compiled."""
     idle = _idle_engines.setdefault(url, [])
-    engine = idle.pop() if idle else db.create_engine(url)
+    engine = idle.pop() if idle else _create_engine(url)
     try:
         yield engine
     finally:
         await engine.dispose()
         idle.append(engine)
+
+
+def _create_engine(url: str) -> AsyncEngine:
+    engine = db.create_engine(url)
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def connect_for_longer(
+        _dialect: object, _entry: object, _words: object, options: dict[str, Any]
+    ) -> None:
+        options["async_creator_fn"] = LastingConnection.connect
+
+    return engine
 
 
 def _lend_database(cluster: str) -> Iterator[str]:
@@ -164,7 +179,7 @@ def _new_database(cluster: str) -> IdleDatabase:
 def _emptied(cluster: str, lent: IdleDatabase) -> IdleDatabase | None:
     """Remove every row and restart every sequence. Return None if it is not new by that."""
     connection = _owner_connection(cluster, lent.name)
-    connection.execute(_DISCONNECT_SQL, [EXIT_TIMEOUT_MS, lent.name])
+    connection.execute(_DISCONNECT_SQL, [EXIT_TIMEOUT_MS, lent.name, connections.idle_pids()])
     if _state(connection, lent.written_by_migrations) != lent.state:
         return None
     connection.execute("SET session_replication_role = replica")  # no trigger, no foreign key
@@ -200,7 +215,7 @@ def _create(cluster: str, template: str) -> str:
     name = _free_names.pop() if _free_names else f"{NAME_PREFIX}{uuid4().hex}"
     with _connect(cluster) as connection:
         if template.startswith(NAME_PREFIX):  # nobody uses it, and some may still be going
-            connection.execute(_DISCONNECT_SQL, [EXIT_TIMEOUT_MS, template])
+            connection.execute(_DISCONNECT_SQL, [EXIT_TIMEOUT_MS, template, []])
         _execute(connection, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     return name
 

@@ -44,6 +44,7 @@ from payments.sandbox.server import listen
 from payments.sandbox.webhook_deliveries import Delivery
 from tests.support import stripe_usage
 from tests.support.app_pool import lend_app
+from tests.support.connections import LastingConnection
 from tests.support.database import lend_engine
 from tests.support.locales import NEWSROOM_LOCALES
 from tests.support.ports import reserve_port
@@ -438,7 +439,7 @@ async def serve_settings(
             asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
             transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
             async with (
-                worker.open_connector(ctx) as connector,
+                worker.open_connector(ctx, LastingConnection) as connector,
                 httpx.AsyncClient(transport=transport, base_url=settings.base_url) as web,
             ):
                 yield Newsroom(clock, sandbox, ctx, web, settings, mail_server, connector, owner)
