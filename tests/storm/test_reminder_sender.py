@@ -6,8 +6,6 @@ in any case is checked: what was sent, and what no kill can lose.
 
 import itertools
 import random
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,7 +19,7 @@ from payments.infra import job_queue
 from payments.ops import worker
 from payments.sandbox.hosted_page_client import pay
 from payments.signups import reminder_sender
-from tests.support.command_line import environment
+from tests.support.command_line import Running, environment
 from tests.support.newsroom import BASE_URL, Mail, Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +52,7 @@ class Storm:
     random: random.Random
     clock_file: Path
     readers: list[Reader]
-    processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    processes: list[Running] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)  # of what was done
     mailboxes: dict[str, list[Mail]] = field(default_factory=lambda: defaultdict(list))
     sorted_mails: int = 0
@@ -165,10 +163,10 @@ class Storm:
 
     def start_worker(self) -> None:
         self.processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.storm.reminder_worker", str(self.clock_file)],
-                env=environment(self.room.settings),
-                stderr=subprocess.DEVNULL,
+            Running(
+                environment(self.room.settings),
+                (str(self.clock_file),),
+                program="tests.storm.reminder_worker",
             )
         )
 

@@ -54,15 +54,22 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
 
 
 class Running:
-    """A command that was started. Its output waits until it is asked for."""
+    """A command that was started, of `payments` or of a program of the tests. Its output waits
+    until it is asked for.
+    """
 
     def __init__(
-        self, environ: dict[str, str], words: tuple[str, ...], *, max_files: int | None = None
+        self,
+        environ: dict[str, str],
+        words: tuple[str, ...],
+        *,
+        program: str = "payments.cli",
+        max_files: int | None = None,
     ) -> None:
         self._stdout, self.stderr = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - of `wait`
         self._exit_code: int | None = None
-        asked = {"words": words, "environment": environ, "max_files": max_files}
-        request = json.dumps(asked).encode()
+        asked = {"program": program, "words": words, "environment": environ}
+        request = json.dumps({**asked, "max_files": max_files}).encode()
         with socket.socket(socket.AF_UNIX) as server:
             server.settimeout(REAL_TIMEOUT_SECONDS)
             server.connect(_server_path())

@@ -15,6 +15,7 @@ import os
 import pkgutil
 import random
 import resource
+import runpy
 import select
 import socket
 import sys
@@ -22,7 +23,6 @@ import time
 
 import payments
 import webhooks
-from payments.cli import main
 
 MAX_REQUEST_BYTES = 1 << 20
 WITHOUT = ("payments.cli.__main__", "payments.infra.embedded_postgres_supervisor")  # programs
@@ -77,6 +77,7 @@ def answer(client: socket.socket) -> None:
 def run(asked: dict[str, object], files: list[int]) -> None:
     """Become the command, in a process group of its own, and exit as it does."""
     words, environment, max_files = asked["words"], asked["environment"], asked["max_files"]
+    assert isinstance(asked["program"], str)
     assert isinstance(words, list)
     assert isinstance(environment, dict)
     os.setsid()
@@ -91,7 +92,8 @@ def run(asked: dict[str, object], files: list[int]) -> None:
     time.tzset()
     random.seed()
     sys.argv = ["payments", *words]
-    main()
+    runpy.run_module(asked["program"], run_name="__main__")
+    sys.exit()
 
 
 if __name__ == "__main__":
