@@ -1,12 +1,13 @@
 """Tests of pages in a real browser."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser
 
 from tests.support.browser import Site, open_browser, open_site
+from tests.support.ports import reserve_port
 
 FOLDER = Path(__file__).parent
 
@@ -31,6 +32,13 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="package")
+def port() -> Iterator[int]:
+    """The port of each newsroom in turn: its application and set-up are used again with its URL."""
+    with reserve_port() as port:
+        yield port
+
+
 @pytest.fixture
 def host() -> str:
     """The name by which the browser reaches the newsroom."""
@@ -45,8 +53,8 @@ def more() -> dict[str, object]:
 
 @pytest.fixture
 async def site(
-    database: str, browser: Browser, host: str, more: dict[str, object]
+    database: str, browser: Browser, port: int, host: str, more: dict[str, object]
 ) -> AsyncIterator[Site]:
     """A newsroom at a port, with a browser. Nothing may have gone wrong on any page."""
-    async with open_site(database, browser, host=host, **more) as site:
+    async with open_site(database, browser, port, host=host, **more) as site:
         yield site

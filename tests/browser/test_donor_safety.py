@@ -26,7 +26,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def guarded(database: str, browser: Browser, tmp_path: Path) -> AsyncIterator[Site]:
+async def guarded(
+    database: str, browser: Browser, port: int, tmp_path: Path
+) -> AsyncIterator[Site]:
     """A newsroom with a donor safety policy, visited from a country that the policy protects."""
     geoip_database = tmp_path / "geo.mmdb"
     geoip_database.write_bytes(country_database({"127.0.0.0/8": "RU"}))
@@ -35,7 +37,7 @@ async def guarded(database: str, browser: Browser, tmp_path: Path) -> AsyncItera
         "geoip_database": str(geoip_database),
         "alternate_origins": ONION,
     }
-    async with open_site(database, browser, **settings) as site:
+    async with open_site(database, browser, port, **settings) as site:
         yield site
 
 

@@ -25,7 +25,6 @@ from playwright.async_api import Response as BrowserResponse
 
 from payments.core import i18n
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom, open_newsroom
-from tests.support.ports import reserve_port
 from tests.support.serving import serve_newsroom
 
 CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -125,21 +124,20 @@ async def open_browser() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def open_site(
-    database: str, browser: Browser, *, host: str = "127.0.0.1", **settings: object
+    database: str, browser: Browser, port: int, *, host: str = "127.0.0.1", **settings: object
 ) -> AsyncIterator[Site]:
     """Open a newsroom at a port for a browser; afterwards no page may have done wrong."""
-    with reserve_port() as port:
-        url = f"http://{host}:{port}"
-        async with (
-            open_newsroom(database, base_url=url, **settings) as room,
-            serve_newsroom(room, port),
-        ):
-            site = Site(room, url, browser)
-            yield site
-            assert browser.contexts == [], "somebody is still there"
-            assert site.page_errors == []
-            await room.runs_until_idle()
-            assert await room.failed_integrity_checks() == []
+    url = f"http://{host}:{port}"
+    async with (
+        open_newsroom(database, base_url=url, **settings) as room,
+        serve_newsroom(room, port),
+    ):
+        site = Site(room, url, browser)
+        yield site
+        assert browser.contexts == [], "somebody is still there"
+        assert site.page_errors == []
+        await room.runs_until_idle()
+        assert await room.failed_integrity_checks() == []
 
 
 async def settle(page: Page) -> None:
