@@ -4,6 +4,7 @@ An error is logged by its class and place, never by its message, which may quote
 Of other libraries' records only logger, level and error class are logged, from warnings up.
 """
 
+import contextlib
 import logging
 import re
 import sys
@@ -57,9 +58,18 @@ class _LibraryHandler(logging.Handler):
         log.log(record.levelno, "library_message", logger=record.name, exc_info=error)
 
 
-def _stderr_logger(*_arguments: object) -> structlog.PrintLogger:
-    """Return a logger to the stderr of now: the one at start-up may be closed by the time."""
-    return structlog.PrintLogger(sys.stderr)
+class _StderrLogger:
+    """Writes to the stderr of now: the one at start-up may be closed by the time.
+
+    A line that cannot be written, to a full disk or a closed pipe, is lost, and nothing else is.
+    """
+
+    def msg(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    debug = info = warn = warning = error = exception = critical = fatal = log = msg
 
 
 def configure(level: str = "info") -> None:
@@ -73,7 +83,7 @@ def configure(level: str = "info") -> None:
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=_stderr_logger,
+        logger_factory=lambda *_names: _StderrLogger(),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.async_api import BrowserContext, Page, Route
 
+from payments.giving import campaigns
 from payments.web import widget_files
 from payments.web.donate import embed
 from tests.support.article import article_html, button_text, open_article
@@ -301,6 +302,7 @@ async def test_a_form_of_the_page_after_the_widget_stays_where_it_is(site: Site)
 
 # --- a campaign's own script ----------------------------------------------------------------------
 
+GOAL = {"amount": 5000000, "currency": "usd"}
 ASKED = """
 [[campaigns]]
 id = "asked"
@@ -308,6 +310,8 @@ currencies = ["eur", "jpy"]
 message.en = {message}
 headline.en = "{headline}"
 button.en = "Stand with us"
+goal = {{amount = 5000000, currency = "usd"}}
+matching = {{sponsor = "<b>Blue</b>", ceiling = 9000, currency = "usd", ends_on = 2099-12-31}}
 """
 
 
@@ -319,6 +323,9 @@ async def test_a_change_of_a_campaign_shows_in_articles_and_a_reader_chooses_the
     message = json.dumps(FIRST_USERS_MESSAGE)
     for headline, html in (("First", snippet), ("Second", bare), ("Third", f"<p>{snippet}</p>")):
         await apply_campaigns(site.room, ASKED.format(message=message, headline=headline))
+        async with site.room.ctx.sessions.begin() as session:
+            campaign = await campaigns.get(session, "asked")
+            campaign.progress = {"counted_on": "2026-11-22", "step": 3, "goal": GOAL}
         async with site.visitor(viewport=NARROW) as visitor:
             page = await open_article(site, visitor, article_html(html))
             widget = page.locator("donate-form")
@@ -326,6 +333,12 @@ async def test_a_change_of_a_campaign_shows_in_articles_and_a_reader_chooses_the
             assert await is_seen(page) == WIDGET
             paragraphs = await widget.locator("section > p").all_inner_texts()
             assert paragraphs[:6] == FIRST_USERS_MESSAGE.split("\n\n")
+            goal, matching, counted = (p.replace("\u2068", "").replace("\u2069", "") for p in
+                                       paragraphs[6:9])  # fmt: skip
+            assert goal == "Our goal is $50,000. At least 30% of it has been given so far."
+            assert "<b>Blue</b> adds $1, up to $90 in total." in matching
+            assert "Only gifts in USD count" in counted
+            assert await widget.locator("progress").get_attribute("value") == "3"
             async for light in in_each_light(page):
                 assert await overflow(page) <= 0
                 assert await axe_violations(page) == []

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -265,6 +266,21 @@ def test_a_line_is_written_though_the_stderr_of_the_start_is_closed(
     structlog.get_logger("payments.test").info("gift_started")
     logging.getLogger("mail.log").warning("a library's words")
     assert [line["event"] for line in lines(capfd)] == ["gift_started", "library_message"]
+
+
+def test_a_line_that_cannot_be_written_fails_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+    app_logging.configure("info")
+    reading, writing = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    for end in (os.fdopen(full, "w"), os.fdopen(writing, "w")):
+        with contextlib.redirect_stderr(end):
+            structlog.get_logger("payments.test").error("gift_started", exc_info=OSError())
+            logging.getLogger("mail.log").warning("a library's words")
+        with contextlib.suppress(OSError):  # what is left in its buffer
+            end.close()
+    structlog.get_logger("payments.test").info("gift_started")
+    assert [line["event"] for line in lines(capfd)] == ["gift_started"]
 
 
 # --- by construction ------------------------------------------------------------------------------

@@ -49,6 +49,9 @@ async def test_past_a_few_each_form_costs_work_or_a_wait(room: Newsroom, path: s
     assert "e-mails are being requested" in Page(asks.text).text
     form = Page(asks.text).form(path).submission()
     proof = solved(work_of(asks))
+    leads = await posts(room, path, "203.0.113.7", accept="text/html")  # Back finds this page, too
+    assert leads.status_code == 303
+    assert (await room.web.get(leads.headers["location"])).status_code == 428
     assert (await posts(room, path, "203.0.113.7", **form | {"proof": proof})).status_code == 200
     assert (await posts(room, path, "203.0.113.7", **form | {"proof": proof})).status_code == 428, (
         "once"

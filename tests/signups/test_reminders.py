@@ -321,7 +321,10 @@ async def test_a_mail_server_that_is_away_or_asks_to_wait_loses_no_reminder(
     await reader.room.mail_server.aclose()
     await passes(reader.room, 7 * DAY)
     await reader.room.mail_server.open()
-    for refusal in ("450 4.2.0 greylisted", "554 5.7.1 relay access denied", "550 5.4.5 quota"):
+    for refusal in (
+        "450 4.2.0 greylisted", "554 5.7.1 relay access denied", "550 5.4.5 quota",
+        "552 5.2.2 mailbox full", "550 5.7.1 sender address rejected: not logged in",
+    ):  # fmt: skip
         reader.room.mail_server.refusal = refusal
         await retries_at_once(reader.room)
         assert await states(reader.room) == ["scheduled"]

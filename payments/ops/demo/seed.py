@@ -14,6 +14,7 @@ from functools import partial
 
 from payments.core.frequency import Frequency
 from payments.core.settings import Settings
+from payments.giving import campaign_totals
 from payments.ops.demo import banks, colleagues, readers
 from payments.ops.demo.simulation import ManualClock, Simulation, first_morning, open_simulation
 from payments.ops.demo.supporters import (
@@ -115,6 +116,7 @@ async def seed_history(
             on_day(days - sim.days_ago, days)
             clock.current = min(clock.current + timedelta(days=1), sim.end)
         await sim.import_balance()
+        await campaign_totals.count_all(sim.ctx)
 
 
 def day_count(end: datetime) -> int:
