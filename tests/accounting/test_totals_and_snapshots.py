@@ -123,7 +123,7 @@ async def reports_late(room: Newsroom, opens: date) -> dict[str, date]:
 
 
 @pytest.mark.parametrize("ends_of_a_zone", [1, pytest.param(2, marks=pytest.mark.storm)])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.storm)])
 async def test_ledger_charges_and_page_agree_for_every_frequency_month_and_currency(
     newsroom: Newsroom, seed: int, ends_of_a_zone: int
 ) -> None:

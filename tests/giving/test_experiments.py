@@ -31,7 +31,7 @@ async def test_a_variant_is_drawn_for_each_showing_and_stored_with_the_contribut
     await apply_campaigns(newsroom, TESTED)
     drawn: Counter[str] = Counter()
     pages = {}
-    for _ in range(200):
+    for _ in range(100):
         answer = await newsroom.web.get("/donate?campaign=tested")
         assert "set-cookie" not in answer.headers
         page = Page(answer.text)
@@ -40,7 +40,7 @@ async def test_a_variant_is_drawn_for_each_showing_and_stored_with_the_contribut
         drawn[variant_key] += 1
         pages[variant_key] = page
     assert set(drawn) == {"a-1", "b-1"}
-    assert min(drawn.values()) >= 55  # a fair coin falls below that once in ten thousand million
+    assert min(drawn.values()) >= 19  # a fair coin falls below that once in ten thousand million
     counted = await newsroom.rows(
         "SELECT variant, impressions FROM campaign_impressions ORDER BY 1"
     )

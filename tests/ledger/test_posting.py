@@ -273,15 +273,16 @@ def test_a_charge_of_nobodys_is_never_guessed_to_be_income() -> None:
     )
 
 
+@pytest.mark.parametrize("orders", [8, pytest.param(40, marks=pytest.mark.storm)])
 async def test_in_whatever_order_the_movements_come_the_balances_are_the_same(
-    ledger_copy: str,
+    ledger_copy: str, orders: int
 ) -> None:
     chance, engine = random.Random(7), db.create_engine(ledger_copy, role=None)
     sessions = db.create_session_factory(engine)
     with as_owner(ledger_copy) as owner:
         before = owner.execute(BALANCES_SQL.encode()).fetchall()
     heads = set()
-    for n in range(20):
+    for n in range(orders):
         with tampering(ledger_copy) as owner:
             owner.execute("TRUNCATE ledger_entries, daily_totals, daily_totals_positions CASCADE")
             owner.execute("INSERT INTO unposted_transactions SELECT id FROM balance_transactions")

@@ -1,17 +1,20 @@
 """The demo's history: whoever opens it, on whatever day, finds all that the product has."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from payments.accounting import integrity
+from payments.core.frequency import Frequency
 from payments.infra.context import Context
-from payments.ops.demo import banks, colleagues, runner, seed
+from payments.ops.demo import banks, colleagues, readers, runner, seed
 from payments.ops.demo.browser import Browser, open_browser
 from payments.ops.demo.simulation import ManualClock, first_morning
+from payments.ops.demo.supporters import Supporter
 from payments.sandbox.sandbox import Sandbox
 from payments.sandbox.server import listen
 from payments.staff import accounts
@@ -49,12 +52,70 @@ def test_the_demo_fits_between_its_days_whenever_it_is_started(end: datetime) ->
     assert max(closings) + timedelta(days=32) > end.date()
 
 
+# --- the pages ------------------------------------------------------------------------------------
+
+# When those of the half year begin to give, in days before its end. Each step that changes a
+# contribution takes one who has given for a while.
+BEGINNINGS = (200, 195, 165, 162, 120, 104, 74, 73, 72, 30)
+OF_CAMPAIGNS = (("usd", "newsroom-fund"), ("eur", "court-file"))  # enough of each to be shown
+EARLIER_STEPS: dict[int, tuple[seed.Step, ...]] = {  # which the year has before
+    172: (banks.open_dispute, banks.hold_reserve),
+    168: (banks.lose_dispute, readers.replace_card),
+    160: (banks.release_reserve,),
+}
+
+
+ONCE_IS_ENOUGH: set[object] = {  # of what the year has again and again, the last time
+    *(banks.accept_cards, banks.decline_cards, colleagues.refund_contribution),
+    *(readers.cancel, readers.increase_amount, readers.pause, readers.view_campaign),
+}
+
+
+def half_a_year(end: datetime) -> seed.Plan:
+    """What happens in the demo's last months, and earlier of what happens no more in them."""
+    first, steps = first_morning(end, months_before=6), seed.plan_steps(end)
+    for days_ago, earlier in EARLIER_STEPS.items():
+        steps[end.date() - timedelta(days=days_ago)] += earlier
+    steps[end.date() - timedelta(days=190)].remove(readers.replace_card)
+    supporters = [Supporter(len(BEGINNINGS), 100, Frequency.ONCE, "gbp", 1000)]
+    for number, days_ago in enumerate(BEGINNINGS):
+        currency, campaign = OF_CAMPAIGNS[number % 2]
+        supporters.append(
+            Supporter(number, days_ago, Frequency.MONTHLY, currency, 1000, campaign=campaign)
+        )
+    later: set[object] = set()
+    once: dict[date, list[seed.Step]] = {}
+    for day in sorted((day for day in steps if day > first.date()), reverse=True):
+        once[day] = [act for act in steps[day] if kind_of(act) not in later & ONCE_IS_ENOUGH]
+        later |= {kind_of(act) for act in steps[day]}
+    return seed.Plan(first, supporters, once)
+
+
+def kind_of(act: seed.Step) -> object:
+    return act.func if isinstance(act, partial) else act
+
+
+def kinds(plan: seed.Plan) -> set[object]:
+    """What happens, however often and to whom."""
+    days = (acts for day, acts in plan.steps.items() if day >= plan.first.date())
+    return {kind_of(act) for acts in days for act in acts}
+
+
+def test_all_that_happens_in_the_year_happens_in_the_half_year_too() -> None:
+    assert kinds(half_a_year(NOON)) == kinds(seed.plan_year(NOON))
+
+
 async def reads(browser: Browser, address: str) -> Page:
     return Page((await browser.get(address)).html)
 
 
 @pytest.mark.anyio
-async def test_a_colleague_finds_all_that_finance_has(database: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "plan", [half_a_year, pytest.param(seed.plan_year, marks=pytest.mark.storm)]
+)
+async def test_a_colleague_finds_all_that_finance_has(
+    database: str, tmp_path: Path, plan: Callable[[datetime], seed.Plan]
+) -> None:
     clock = ManualClock(NOON)
     sandbox = Sandbox(wall=clock, check_contract=True)
     inbox = tmp_path / "inbox"
@@ -66,7 +127,9 @@ async def test_a_colleague_finds_all_that_finance_has(database: str, tmp_path: P
                 "mail_from": "post@lindenau.example",
             }
             settings = await set_up_stripe(settings_for(database, stripe_url, **more))
-            await seed.seed_history(settings, sandbox, clock, on_day=lambda _day, _of: None)
+            await seed.seed_history(
+                settings, sandbox, clock, on_day=lambda _day, _of: None, plan=plan(NOON)
+            )
             assert clock.current == NOON
             app = create_app(settings, now=clock)
             async with app.lifespan(), open_browser(app, settings.base_url, str(inbox)) as browser:

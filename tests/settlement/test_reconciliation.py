@@ -399,7 +399,7 @@ async def test_a_payout_that_comes_back_leaves_the_bank_again(newsroom: Newsroom
 async def test_all_that_was_lost_is_listed_repaired_and_gone_from_the_list(cluster: str) -> None:
     with copy_database(cluster) as url:
         async with open_newsroom(url) as room:
-            await play(room, lambda: loses_webhooks(room))
+            await play(room, lambda: loses_webhooks(room), months_of_renewals=1)
             assert await room.count("charges") == await room.count("refunds") == 0
             outcome = await reconcile.run(room.ctx, days=400, repair=True)
             kinds = {found.kind for found in outcome.before}

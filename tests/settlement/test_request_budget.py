@@ -8,7 +8,7 @@ from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
 
-COUNTS = (1, 5, 20)
+COUNTS = (1, 3, 9)
 FIXED_REQUESTS = 8  # lists that are read once or twice, however many objects there are
 REQUESTS_PER_OBJECT = 3  # the object itself, and its charge
 

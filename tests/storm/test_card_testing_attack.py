@@ -253,7 +253,7 @@ OBEYING_BOTS = Bots(amounts=LARGE, solver_share=1, waiter_share=0, obeys=True)
 )
 @pytest.mark.parametrize(
     ("minutes", "max_late_bots"),
-    [(20, 25), pytest.param(60, MAX_LATE_BOTS, marks=pytest.mark.storm)],
+    [(12, 15), pytest.param(60, MAX_LATE_BOTS, marks=pytest.mark.storm)],
 )
 async def test_a_small_attack_is_stopped_and_the_readers_pay(
     newsroom: Newsroom, bots: Bots, minutes: int, max_late_bots: int

@@ -310,7 +310,7 @@ async def run_storm(
 async def test_a_few_readers_with_a_worker_that_is_killed(
     newsroom: Newsroom, tmp_path: Path
 ) -> None:
-    storm = await run_storm(newsroom, tmp_path, readers=25, days=20, workers=1, seed=1)
+    storm = await run_storm(newsroom, tmp_path, readers=12, days=12, workers=1, seed=1)
     for action in ("asked", "confirmed", "cancelled", "reactivated", "killed"):
         assert storm.counts[action] > 0, action
 

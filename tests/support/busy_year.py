@@ -32,8 +32,16 @@ PROBLEM_CARDS = [
 ]
 
 
-async def play(room: Newsroom, sync: Callable[[], Awaitable[None]] | None = None) -> None:
-    """Play the whole year; `sync` is how we learn of what happened, by default from webhooks."""
+async def play(
+    room: Newsroom,
+    sync: Callable[[], Awaitable[None]] | None = None,
+    *,
+    months_of_renewals: int = 7,
+) -> None:
+    """Play the whole year; `sync` is how we learn of what happened, by default from webhooks.
+
+    After all that happens in it, there are so many months of renewals and nothing else.
+    """
     sync = sync or room.runs_until_idle
     sandbox = room.sandbox
     for amount, frequency, currency in CONTRIBUTIONS:
@@ -64,7 +72,7 @@ async def play(room: Newsroom, sync: Callable[[], Awaitable[None]] | None = None
     for _ in range(15):
         await room.advances_time(timedelta(days=5))
         await sync()
-    await _play_second_half(room, sync)
+    await _play_second_half(room, sync, months_of_renewals)
     await _fail_latest_payout(room)
     await _make_balance_negative(room)
     for _ in range(6):
@@ -109,7 +117,9 @@ async def _create_manual_payouts(room: Newsroom) -> None:
     await stripe.payouts.cancel_async(called_back.id)
 
 
-async def _play_second_half(room: Newsroom, sync: Callable[[], Awaitable[None]]) -> None:
+async def _play_second_half(
+    room: Newsroom, sync: Callable[[], Awaitable[None]], months_of_renewals: int
+) -> None:
     """Subscriptions renew, at other rates. One failed renewal is recovered and another refunded in
     part; banks are debited, and disputes come a second time or grow from an inquiry.
     """
@@ -134,7 +144,7 @@ async def _play_second_half(room: Newsroom, sync: Callable[[], Awaitable[None]])
         if any(c["status"] == "failed" for c in sandbox.account.store.of_kind("charge")):
             sandbox.restore_card(first["payment_method"])  # while it is still tried again
     sandbox.set_rate("cad", "0.77")
-    for _ in range(7):
+    for _ in range(months_of_renewals):
         await room.advances_time(timedelta(days=30))
         await sync()
 

@@ -8,7 +8,8 @@ counted in days before the present, something happens that finance should see.
 
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
@@ -92,23 +93,45 @@ STEPS_BY_DAYS_AGO: Mapping[int, tuple[Step, ...]] = {
 }
 
 
-async def seed_history(
-    settings: Settings, sandbox: Sandbox, clock: ManualClock, *, on_day: DayCallback
-) -> None:
-    """Simulate the months up to the clock's present. `on_day` is called after each day."""
+@dataclass(frozen=True)
+class Plan:
+    """From which moment on a history is, who begins to give in it, and what else happens."""
+
+    first: datetime
+    supporters: Sequence[Supporter]
+    steps: Mapping[date, Sequence[Step]]
+
+
+def plan_year(end: datetime) -> Plan:
+    """Return all that happens in the year and a month before `end`."""
     rng = random.Random(RNG_SEED)  # noqa: S311 - no secret
-    days, steps = day_count(clock.current), plan_steps(clock.current)
+    return Plan(first_morning(end), generate_supporters(rng), plan_steps(end))
+
+
+async def seed_history(
+    settings: Settings,
+    sandbox: Sandbox,
+    clock: ManualClock,
+    *,
+    on_day: DayCallback,
+    plan: Plan | None = None,
+) -> None:
+    """Simulate what is planned up to the clock's present, by default the whole year. `on_day` is
+    called after each day.
+    """
+    plan = plan or plan_year(clock.current)
+    days = (clock.current.date() - plan.first.date()).days
     supporters_by_days_ago = defaultdict(list)
-    for supporter in generate_supporters(rng):
+    for supporter in plan.supporters:
         supporters_by_days_ago[supporter.days_ago].append(supporter)
-    async with open_simulation(settings, sandbox, clock) as sim:
+    async with open_simulation(settings, sandbox, clock, first=plan.first) as sim:
         sandbox.set_weekly_payouts(0)
         await colleagues.apply_campaigns(sim)
         while clock.current < sim.end:
             await sim.deliver_webhooks()
             for supporter in supporters_by_days_ago[sim.days_ago]:
                 await readers.donate(sim, supporter)
-            for step in steps[clock.current.date()]:
+            for step in plan.steps.get(clock.current.date(), ()):
                 await step(sim)
             await sim.deliver_webhooks()
             if sim.days_ago % WORKER_RUN_INTERVAL_DAYS == 0:

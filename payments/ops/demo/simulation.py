@@ -114,13 +114,13 @@ def first_morning(end: datetime, *, months_before: int = HISTORY_MONTHS) -> date
 
 @asynccontextmanager
 async def open_simulation(
-    settings: Settings, sandbox: Sandbox, clock: ManualClock
+    settings: Settings, sandbox: Sandbox, clock: ManualClock, *, first: datetime
 ) -> AsyncIterator[Simulation]:
-    """Yield the service in this process, from the first morning of the history on.
+    """Yield the service in this process, from the `first` moment of the history on.
 
     The clock is turned back; where it stood is the end of the history.
     """
-    end, clock.current = clock.current, first_morning(clock.current)
+    end, clock.current = clock.current, first
     app = create_app(settings, now=clock)
     async with app.lifespan(), asgi_client(app, settings.base_url) as client:
         yield Simulation(app.state.ctx, app, client, sandbox, clock, end)
