@@ -26,6 +26,7 @@ from tests.support.donor import (
 )
 from tests.support.mail import execute, run_scheduled_jobs
 from tests.support.newsroom import Newsroom
+from tests.support.past import begin_with
 
 pytestmark = pytest.mark.anyio
 
@@ -53,12 +54,37 @@ def at_stripe(room: Newsroom, subscription_id: str) -> str:
 
 async def goes_unpaid(donor: Donor, months: int = 3) -> tuple[Contribution, str]:
     """Give monthly, and let the card fail for so many months. Stripe gives up after a week."""
-    donor.room.sandbox.set_billing(status_after_retries="unpaid", retry_days=[3, 7])
-    gift = await donor.gives(500)
-    ((method,),) = await donor.room.rows("SELECT stripe_payment_method_id FROM subscriptions")
-    donor.room.sandbox.fail_card(str(method), "insufficient_funds")
-    await months_pass(donor.room, months)
+
+    async def play(room: Newsroom) -> str:
+        room.sandbox.set_billing(status_after_retries="unpaid", retry_days=[3, 7])
+        gift = await donor.gives(500)
+        await card_fails(room)
+        return gift.id
+
+    gift = await donor.room.contribution(await begin_with(donor.room, "goes unpaid", play))
+    for _ in range(months):
+        await months_pass(donor.room, 1)
     return gift, await subscription_id_of(donor.room)
+
+
+async def card_fails(room: Newsroom) -> None:
+    """Let the bank decline the only donor's card from now on."""
+    ((method,),) = await room.rows("SELECT stripe_payment_method_id FROM subscriptions")
+    room.sandbox.fail_card(str(method), "insufficient_funds")
+
+
+async def has_two_open_payments(donor: Donor) -> tuple[Contribution, str]:
+    """Give monthly, and let the card fail for two months. Stripe tries for longer."""
+
+    async def play(room: Newsroom) -> str:
+        room.sandbox.set_billing(retry_days=[10, 20, 30, 40, 50, 60])
+        gift = await donor.gives(500)
+        await card_fails(room)
+        await months_pass(room, 2)
+        return gift.id
+
+    id_ = await begin_with(donor.room, "two open payments", play)
+    return await donor.room.contribution(id_), await subscription_id_of(donor.room)
 
 
 async def replaces_card(
@@ -100,12 +126,7 @@ async def test_an_unpaid_contribution_goes_on_for_one_gift_that_the_donor_saw(
 
 async def test_of_two_open_payments_the_newer_is_made_and_the_older_never(donor: Donor) -> None:
     room = donor.room
-    room.sandbox.set_billing(retry_days=[10, 20, 30, 40, 50, 60])
-    gift = await donor.gives(500)
-    id_ = await subscription_id_of(room)
-    ((method,),) = await room.rows("SELECT stripe_payment_method_id FROM subscriptions")
-    room.sandbox.fail_card(str(method), "insufficient_funds")
-    await months_pass(room, 2)
+    gift, id_ = await has_two_open_payments(donor)
     assert [status for status, _ in invoices(room)] == ["paid", "open", "open"]
     await donor.signs_in()
     assert "due on 22 January 2027" in await replaces_card(donor, gift)
@@ -323,12 +344,7 @@ async def test_the_older_are_forgiven_when_a_declined_card_pays_at_a_later_attem
     donor: Donor,
 ) -> None:
     room = donor.room
-    room.sandbox.set_billing(retry_days=[10, 20, 30, 40, 50, 60])
-    gift = await donor.gives(500)
-    id_ = await subscription_id_of(room)
-    ((method,),) = await room.rows("SELECT stripe_payment_method_id FROM subscriptions")
-    room.sandbox.fail_card(str(method), "insufficient_funds")
-    await months_pass(room, 2)
+    gift, id_ = await has_two_open_payments(donor)
     await donor.signs_in()
     room.sandbox.faults.add("POST", "/v1/invoices/.*/pay", "declined", remaining=9)
     await replaces_card(donor, gift)

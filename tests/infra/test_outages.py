@@ -183,8 +183,7 @@ async def test_one_kind_of_request_that_nobody_is_answered_is_one_alert_and_spen
 ) -> None:
     room, ids = newsroom, []
     for number in range(3):
-        gift = await room.gives(500, "monthly", email=f"reader{number}@example.org")
-        await room.runs_until_idle()
+        gift = await has_given(room, 500, "monthly", email=f"reader{number}@example.org")
         ids.append(await subscription_id_of(room, gift))
     room.sandbox.faults.add(method, path, "status_503", FOR_EVER)
     for id_ in ids[:2]:

@@ -17,6 +17,7 @@ from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, open_donor_browser
 from tests.support.mail import ADDRESS, TELLTALE, execute, mail_statuses
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom, settings_for, without_tokens
 from tests.support.page import Page
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 BRAND = {
@@ -69,8 +70,7 @@ async def test_in_its_own_name_a_newsroom_thanks_for_each_payment_and_says_what_
 ) -> None:
     async with open_newsroom(database, donor_mails="full", **BRAND) as room:
         room.donors_have_signed_in = False  # the address is as it was given at Stripe
-        monthly = await room.gives(500, "monthly")
-        await room.runs_until_idle()
+        monthly = await has_given(room, 500, "monthly")
         await room.gives(750, "once")
         await room.sandbox.advance_to_captures()
         room.sandbox.take_deliveries()  # the webhooks are lost
@@ -187,8 +187,7 @@ async def test_a_neutral_receipt_is_for_whoever_asks_and_proved_the_mailbox(
                 await newsroom.advances_time(timedelta(minutes=1))
             else:
                 assert await payment_notices.enqueue_thanks(newsroom.ctx) == 0
-            await newsroom.gives(1000, "once")
-            await newsroom.runs_until_idle()
+            await has_given(newsroom, 1000, "once")
             await newsroom.advances_time(timedelta(minutes=1))
             assert await payment_notices.enqueue_thanks(in_own_name) == thanked
 
@@ -214,8 +213,7 @@ async def test_where_no_mails_are_sent_none_is_but_the_link_that_is_asked_for(
 
 async def test_history_a_late_find_and_a_protected_donor_are_not_thanked(database: str) -> None:
     async with open_newsroom(database, donor_mails="full") as room:
-        await room.gives(500, "once")
-        await room.runs_until_idle()
+        await has_given(room, 500, "once")
         for change, undo in (
             ("stripe_accounts SET bound_at = bound_at + interval '1 minute'",
              "stripe_accounts SET bound_at = bound_at - interval '1 minute'"),
@@ -252,8 +250,7 @@ async def test_nobody_is_written_to_once_a_stop_or_protection_is_known(database:
     async with open_newsroom(database, donor_mails="full") as room:
         await room.advances_time(timedelta(days=40))  # 1 January
         await room.gives(500, "monthly")
-        await room.gives(750, "once")
-        await room.runs_until_idle()
+        await has_given(room, 750, "once")
         rows = await room.rows("SELECT stripe_charge_id FROM charges WHERE amount = 750")
         await room.stripe_owner.v1.refunds.create_async({"charge": str(rows[0][0]), "amount": 250})
         await room.runs_until_idle()

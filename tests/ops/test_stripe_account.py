@@ -186,8 +186,7 @@ async def test_an_emergency_stop_ends_nothing_of_another_account(newsroom: Newsr
 
 async def test_nothing_is_changed_at_another_account_by_any_road(newsroom: Newsroom) -> None:
     room = newsroom
-    gift = await room.gives(500, "monthly")
-    await room.runs_until_idle()
+    gift = await has_given(room, 500, "monthly")
     id_ = await subscription_id_of(room, gift)
     room.sandbox.faults.add("POST", "/v1/checkout/sessions", "status_500", remaining=3)
     assert (await room.requests_contribution()).status_code == 503

@@ -214,7 +214,7 @@ class Newsroom:
     stripe_owner: StripeClient  # as the dashboard: its key may do everything, ours may not
     delivered: list[Delivery] = field(default_factory=list)
     donors_have_signed_in: bool = True  # each, once: their mailboxes are proved
-    has_own_settings: bool = True  # that differ from other tests'
+    own_settings: str | None = None  # that differ from other tests', None where nobody knows them
 
     # readers
 
@@ -398,7 +398,7 @@ async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom
     async with open_services(sandbox, database, more) as (given, mail_server):
         settings = await _set_up_stripe_or_repeat(given, sandbox)
         async with serve_settings(settings, clock, sandbox, mail_server) as room:
-            room.has_own_settings = bool(more)
+            room.own_settings = repr(sorted(more.items()))
             await stripe_account.ensure_bound(room.ctx)
             yield room
 

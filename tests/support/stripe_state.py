@@ -13,6 +13,7 @@ class StripeState:
     """Everything of an account, and the requests it has answered."""
 
     saved: bytes
+    url: str  # of the sandbox
     requests: tuple[LoggedRequest, ...]
 
     @classmethod
@@ -21,13 +22,13 @@ class StripeState:
         with TemporaryDirectory() as folder:
             file = Path(folder, "stripe.json")
             sandbox.save(file)
-            return cls(file.read_bytes(), tuple(sandbox.requests))
+            return cls(file.read_bytes(), sandbox.url, tuple(sandbox.requests))
 
     def restore(self, sandbox: Sandbox) -> None:
-        """Make a new sandbox hold the same."""
+        """Make a new sandbox hold the same, as if all had been there: in past events too."""
         assert sandbox.requests == []
         with TemporaryDirectory() as folder:
             file = Path(folder, "stripe.json")
-            file.write_bytes(self.saved)
+            file.write_bytes(self.saved.replace(self.url.encode(), sandbox.url.encode()))
             sandbox.load(file)
         sandbox.api.request_log.extend(self.requests)
