@@ -109,7 +109,7 @@ def campaigns_claims(*, as_json: bool) -> None:
 
 
 def _goal_summary(campaign: "Campaign") -> str:
-    """Return the goal of a campaign, and how much of it readers are told there is."""
+    """Return the goal of a campaign, and how much of it readers read there is."""
     goal, progress = campaign.parsed_config().goal, campaign.parsed_progress()
     if goal is None:
         return ""

@@ -1,8 +1,8 @@
-"""A campaign's goal and its matching: what readers are told, in steps that tell of nobody.
+"""A campaign's goal and its matching: what readers are shown, in steps that tell of nobody.
 
-What was given is counted once a day. Progress is told in tenths of the goal, and a step up only
+What was given is counted once a day. Progress is shown in tenths of the goal, and a step up only
 when at least ten donors gave since the last change: whoever looks before and after one gift reads
-the same. A step down, after refunds, is told at the next count, because what is said must be true.
+the same. A step down, after refunds, is shown at the next count: what is said must be true.
 
 Goal and matching are in one currency, and gifts in others do not count: nothing is converted.
 Matching is a sponsor's pledge to us. That money is never charged or booked here; the operator asks
@@ -21,7 +21,7 @@ from payments.core import money
 from payments.core.money import Money
 
 STEPS = 10
-MIN_DONORS = 10  # who gave since the last change, before another step up is told
+MIN_DONORS = 10  # who gave since the last change, before another step up is shown
 MAX_AMOUNT = 10**13  # minor units
 
 Percent = Annotated[int, Meta(ge=1, le=1000)]
@@ -76,7 +76,7 @@ def _terms(matching: Matching) -> tuple[object, ...]:
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last count found, as far as it may be told: whole tenths of the goal.
+    """What the last count found, as far as it may be shown: whole tenths of the goal.
 
     `changed_at` is when the step last changed; a day is of the accounting zone.
     """
@@ -102,8 +102,8 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class ToldGoal:
-    """What readers are told. `step` is None where nothing of progress is."""
+class PublicGoal:
+    """What readers are shown. `step` is None where nothing of progress is."""
 
     goal: Goal | None
     ends_on: date | None  # the campaign's last day
@@ -113,7 +113,7 @@ class ToldGoal:
 
     @property
     def percent(self) -> int | None:
-        """How much of the goal was given at least; None where it is not told."""
+        """How much of the goal was given at least; None where it is not shown."""
         return None if self.step is None else self.step * 100 // STEPS
 
 
@@ -126,18 +126,18 @@ def count(
     now: datetime,
     today: date,
 ) -> Progress:
-    """Return what may be told after a count. `before` is what the last one returned."""
-    kept = before if before is not None and before.goal == goal else Progress(counted_on=today)
+    """Return what may be shown after a count. `before` is what the last one returned."""
+    base = before if before is not None and before.goal == goal else Progress(counted_on=today)
     step = 0 if goal is None else min(totals.given * STEPS // goal.amount, STEPS)
-    if step > kept.step and totals.donors < MIN_DONORS:
-        step = kept.step
+    if step > base.step and totals.donors < MIN_DONORS:
+        step = base.step
     step = max(step, 0)
     return Progress(
         counted_on=today,
         goal=goal,
         matching=matching,
         step=step,
-        changed_at=kept.changed_at if step == kept.step else now,
+        changed_at=base.changed_at if step == base.step else now,
         is_used_up=matching is not None
         and (_was_used_up(matching, before) or _is_used_up(matching, totals)),
     )
@@ -158,7 +158,7 @@ def _is_used_up(matching: Matching, totals: Totals) -> bool:
     return added * STEPS >= matching.ceiling * (STEPS - 1)
 
 
-def told(
+def public_goal(
     goal: Goal | None,
     matching: Matching | None,
     progress: Progress | None,
@@ -166,8 +166,8 @@ def told(
     today: date,
     ends_on: date | None,
     with_progress: bool,
-) -> ToldGoal | None:
-    """Return what readers are told on a day; None where there is nothing to tell."""
+) -> PublicGoal | None:
+    """Return what readers are shown on a day; None where there is nothing to show."""
     if matching is not None and (
         not matching.is_running(today) or _was_used_up(matching, progress)
     ):
@@ -177,4 +177,4 @@ def told(
         return None
     is_of_goal = goal is not None and progress is not None and progress.goal == goal
     step = progress.step if with_progress and is_of_goal and progress is not None else 0
-    return ToldGoal(goal, ends_on, matching, step or None, stated.currency)
+    return PublicGoal(goal, ends_on, matching, step or None, stated.currency)

@@ -52,7 +52,7 @@ class RefundRule(StrEnum):
 
 
 class ProgressRule(StrEnum):
-    """Whether readers are told how far a campaign's goal is reached."""
+    """Whether readers read how far a campaign's goal is reached."""
 
     HIDDEN = "hidden"
     SHOWN = "shown"

@@ -1,6 +1,6 @@
 """What a campaign brought, for its goal and for its sponsor: sums that no reader's page reads.
 
-A schedule counts them once a day and stores of each campaign what may be told (`campaign_goal`).
+A schedule counts them once a day and stores of each campaign what may be shown (`campaign_goal`).
 Counted is what readers paid in the currency of the goal through the campaign, renewals included,
 less what was refunded, disputed or returned since.
 """

@@ -35,7 +35,7 @@ from payments.core import (
     campaign_schema,
     lookalike_names,
 )
-from payments.core.campaign_goal import Progress, ToldGoal
+from payments.core.campaign_goal import Progress, PublicGoal
 from payments.core.campaign_parser import InvalidCampaign
 from payments.core.campaign_schema import CampaignConfig, FormOptions, text_for
 from payments.core.errors import NotFound, PaymentsError
@@ -91,10 +91,10 @@ class Campaign(db.Base):
         """Return what the last count of `campaign_totals` found; None before the first."""
         return None if self.progress is None else msgspec.convert(self.progress, Progress)
 
-    def told_goal(self, ctx: Context) -> ToldGoal | None:
-        """Return what readers are told of its goal and matching now."""
+    def public_goal(self, ctx: Context) -> PublicGoal | None:
+        """Return what readers are shown of its goal and matching now."""
         config, policy = self.parsed_config(), ctx.settings.safety_policy
-        return campaign_goal.told(
+        return campaign_goal.public_goal(
             config.goal,
             config.matching,
             self.parsed_progress(),
@@ -146,7 +146,7 @@ class RenderedCampaign:
     variant: str
     options: FormOptions
     currency: str | None
-    goal: ToldGoal | None
+    goal: PublicGoal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def _render(ctx: Context, campaign: Campaign, variant_key: str) -> RenderedCampa
     config = campaign.parsed_config()
     options = config.options_for_variant(variant_name(variant_key))
     return RenderedCampaign(
-        campaign.id, variant_key, options, config.currency, campaign.told_goal(ctx)
+        campaign.id, variant_key, options, config.currency, campaign.public_goal(ctx)
     )
 
 

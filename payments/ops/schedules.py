@@ -232,7 +232,7 @@ SCHEDULES = (
     Schedule("check_webhook_endpoint", "19 * * * *", endpoint.refresh_alert),
     Schedule("check_statement_descriptor", "17 * * * *", check_statement_descriptor),
     Schedule("refresh_dispute_alerts", "29 * * * *", disputes.refresh_alerts),
-    # What readers are told of a campaign's goal
+    # What readers read of a campaign's goal
     Schedule("count_campaigns", "13 2 * * *", campaign_totals.count_all),
     # What has outlived its retention
     Schedule("purge_requests", "*/10 * * * *", purge_requests),

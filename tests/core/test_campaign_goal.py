@@ -1,4 +1,4 @@
-"""A campaign's goal is told in steps that tell of nobody, and matching ends by itself."""
+"""A campaign's goal is shown in steps that tell of nobody, and matching ends by itself."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -51,12 +51,12 @@ def test_a_step_up_needs_ten_donors_and_a_step_down_none() -> None:
     assert (count(first, 0, donors=0).step, count(first, 99_999).step) == (0, 10)
 
 
-def test_what_was_counted_for_another_goal_is_not_told_of_this_one() -> None:
+def test_what_was_counted_for_another_goal_is_not_said_of_this_one() -> None:
     first = count(None, 5_000)
     dearer = Goal(amount=20_000, currency="eur")
     assert count(first, 5_000, goal=dearer).step == 2
     assert campaign_goal.counts_since(dearer, first) is None
-    said = campaign_goal.told(
+    said = campaign_goal.public_goal(
         dearer, None, first, today=NOW.date(), ends_on=None, with_progress=True
     )
     assert said is not None
@@ -66,37 +66,37 @@ def test_what_was_counted_for_another_goal_is_not_told_of_this_one() -> None:
 @pytest.mark.parametrize(("with_progress", "percent"), [(True, 50), (False, None)])
 def test_a_policy_may_hide_how_far_it_is(with_progress: bool, percent: int | None) -> None:
     progress = count(None, 5_000)
-    said = campaign_goal.told(
+    said = campaign_goal.public_goal(
         GOAL, MATCHING, progress, today=NOW.date(), ends_on=None, with_progress=with_progress
     )
     assert said is not None
     assert (said.goal, said.matching, said.percent) == (GOAL, MATCHING, percent)
 
 
-def test_matching_is_told_from_its_first_day_to_its_last_and_until_it_is_used_up() -> None:
-    def is_told(today: date, progress: Progress | None, matching: Matching = MATCHING) -> bool:
-        said = campaign_goal.told(
+def test_matching_is_said_from_its_first_day_to_its_last_and_until_it_is_used_up() -> None:
+    def is_said(today: date, progress: Progress | None, matching: Matching = MATCHING) -> bool:
+        said = campaign_goal.public_goal(
             None, matching, progress, today=today, ends_on=None, with_progress=True
         )
         return said is not None and said.matching is not None
 
-    assert is_told(MATCHING.ends_on, None)
-    assert not is_told(MATCHING.ends_on + timedelta(days=1), None)
+    assert is_said(MATCHING.ends_on, None)
+    assert not is_said(MATCHING.ends_on + timedelta(days=1), None)
     begins = Matching(sponsor="B", ceiling=9, currency="eur", starts_on=NOW.date(),
                       ends_on=NOW.date())  # fmt: skip
-    assert is_told(NOW.date(), None, begins)
-    assert not is_told(NOW.date() - timedelta(days=1), None, begins)
+    assert is_said(NOW.date(), None, begins)
+    assert not is_said(NOW.date() - timedelta(days=1), None, begins)
     nearly = count(None, 0, matchable=1_799)
-    assert is_told(NOW.date(), nearly)
+    assert is_said(NOW.date(), nearly)
     used_up = count(nearly, 0, matchable=1_800)  # nine tenths: what comes until the next count
     refunded = count(used_up, 0, matchable=0)
-    assert not is_told(NOW.date(), used_up)
-    assert not is_told(NOW.date(), refunded)
+    assert not is_said(NOW.date(), used_up)
+    assert not is_said(NOW.date(), refunded)
     more = Matching(sponsor="Blue", ceiling=4_000, currency="eur", ends_on=MATCHING.ends_on)
-    assert is_told(NOW.date(), used_up, more)
+    assert is_said(NOW.date(), used_up, more)
     assert not count(used_up, 0, matchable=1_800, matching=more).is_used_up
     renamed = Matching(sponsor="Bleu", ceiling=2_000, currency="eur", ends_on=MATCHING.ends_on)
-    assert not is_told(NOW.date(), used_up, renamed)
+    assert not is_said(NOW.date(), used_up, renamed)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What readers are told of a campaign's goal, from the first gift to the used up ceiling."""
+"""What readers read of a campaign's goal, from the first gift to the used up ceiling."""
 
 import json
 from datetime import timedelta
@@ -55,8 +55,8 @@ async def refunds(room: Newsroom, *amounts: int) -> None:
         await room.stripe_owner.v1.refunds.create_async({"charge": str(charge)})
 
 
-async def told(room: Newsroom) -> tuple[int | None, bool]:
-    """How many percent of the goal a program is told, and whether gifts are matched."""
+async def published(room: Newsroom) -> tuple[int | None, bool]:
+    """How many percent of the goal a program is public, and whether gifts are matched."""
     answer = (await room.web.get("/api/campaigns/spring")).json()
     return answer["goal"]["percent"], answer["matching"] is not None
 
@@ -89,14 +89,14 @@ async def test_no_single_gift_is_seen_and_what_is_said_is_true(newsroom: Newsroo
         await gives(newsroom, 500, reader)
     await gives(newsroom, 90_000, 1, "usd")  # converts nothing
     await counts_a_day_later(newsroom)
-    assert await told(newsroom) == (None, True)  # nine
+    assert await published(newsroom) == (None, True)  # nine
     before = await said_to_all(newsroom)
     await gives(newsroom, 520, 9)
     await newsroom.runs_until_idle()
     await campaign_totals.count_all(newsroom.ctx)  # once more on the same day
     assert await said_to_all(newsroom) == before
     await counts_a_day_later(newsroom)
-    assert await told(newsroom) == (50, True)
+    assert await published(newsroom) == (50, True)
     for now, then in zip(await said_to_all(newsroom), before, strict=True):
         assert now != then
     page = await open_page(newsroom, "/donate?campaign=spring&lang=ru")
@@ -106,13 +106,13 @@ async def test_no_single_gift_is_seen_and_what_is_said_is_true(newsroom: Newsroo
     before = await said_to_all(newsroom)
     await gives(newsroom, 1100, 10)  # past the next step, and of one reader
     await counts_a_day_later(newsroom)
-    assert (await told(newsroom))[0] == 50
+    assert (await published(newsroom))[0] == 50
     # nine tenths of the ceiling are used up: it is not said any more, and a refund is no reason to
-    assert (await told(newsroom))[1] is False
+    assert (await published(newsroom))[1] is False
     assert "canary-7c" not in "".join(await said_to_all(newsroom))
     await refunds(newsroom, 1100, 520, 500)
     await counts_a_day_later(newsroom)
-    assert await told(newsroom) == (40, False)
+    assert await published(newsroom) == (40, False)
 
     (claim,) = await claims(newsroom)
     assert (claim.given.amount, claim.to_ask.amount, claim.ceiling.amount) == (4000, 2000, 3000)
@@ -123,7 +123,7 @@ async def test_no_single_gift_is_seen_and_what_is_said_is_true(newsroom: Newsroo
         assert SPONSOR in finance.text
         assert "<img" not in finance.html
         staff = await ada.opens(f"{CAMPAIGNS_URL}/spring")
-        assert "Readers are told: Our goal is" in staff.text
+        assert "Readers see: Our goal is" in staff.text
         assert staff.form(f"{CAMPAIGNS_URL}/spring").submission()["ceiling"] == "eur: 30"
 
 

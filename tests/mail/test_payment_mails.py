@@ -98,7 +98,7 @@ async def test_in_its_own_name_a_newsroom_thanks_for_each_payment_and_says_what_
         assert "/stop/" not in second.part()
         page = await room.thanks(monthly.id)
         assert "Your receipt is on its way by e-mail" in page
-        # Who gave before the newsroom wrote in its own name reads no promise of a mail.
+        # Who gave before the newsroom wrote in its own name reads of no mail to come.
         await execute(
             room, "UPDATE stripe_accounts SET own_name_since = now() + interval '9 years'"
         )

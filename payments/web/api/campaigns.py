@@ -7,7 +7,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from payments.core.campaign_goal import ToldGoal
+from payments.core.campaign_goal import PublicGoal
 from payments.core.campaign_schema import FREQUENCIES
 from payments.giving import campaigns
 from payments.infra.context import Context
@@ -33,7 +33,7 @@ class CampaignOut(msgspec.Struct, frozen=True):
 
 class GoalOut(msgspec.Struct, frozen=True):
     """What the campaign is to bring. `percent` is how much of it there is at least, in whole
-    tenths and counted once a day; null where it is not told.
+    tenths and counted once a day; null where it is not shown.
     """
 
     amount: int
@@ -65,7 +65,7 @@ async def get_campaign(
 ) -> Response[CampaignOut]:
     """Return a campaign for a site's own form. Any page may read it and cache it for 5 minutes."""
     shown = await campaigns.get_running(ctx, campaign_id)
-    config, told = shown.parsed_config(), shown.told_goal(ctx)
+    config, public = shown.parsed_config(), shown.public_goal(ctx)
     currency = config.currency or ctx.settings.default_currency
     campaign = CampaignOut(
         id=config.id,
@@ -76,21 +76,21 @@ async def get_campaign(
             frequency: [amount.amount for amount in config.suggested_amounts(currency, frequency)]
             for frequency in FREQUENCIES
         },
-        goal=_goal_out(told),
-        matching=_matching_out(told),
+        goal=_goal_out(public),
+        matching=_matching_out(public),
     )
     headers = {**widget_files.CROSS_ORIGIN_HEADERS, "cache-control": CACHE_CONTROL}
     return Response(campaign, headers=headers)
 
 
-def _goal_out(told: ToldGoal | None) -> GoalOut | None:
-    if told is None or told.goal is None:
+def _goal_out(public: PublicGoal | None) -> GoalOut | None:
+    if public is None or public.goal is None:
         return None
-    return GoalOut(told.goal.amount, told.goal.currency, told.percent)
+    return GoalOut(public.goal.amount, public.goal.currency, public.percent)
 
 
-def _matching_out(told: ToldGoal | None) -> MatchingOut | None:
-    if told is None or told.matching is None:
+def _matching_out(public: PublicGoal | None) -> MatchingOut | None:
+    if public is None or public.matching is None:
         return None
-    one = told.matching
+    one = public.matching
     return MatchingOut(one.sponsor, one.percent, one.ceiling, one.currency, one.ends_on)

@@ -105,7 +105,7 @@ def _facts(ctx: Context, campaign_id: str, shown: Campaign | None, locale: str) 
     config = None if shown is None else shown.parsed_config()
     options: FormOptions = config or DEFAULT_OPTIONS
     variants = {} if shown is None else shown.as_embedded().options_by_variant_key
-    goal = goal_texts.goal_nodes(None if shown is None else shown.told_goal(ctx), locale)
+    goal = goal_texts.goal_nodes(None if shown is None else shown.public_goal(ctx), locale)
     first = (config and config.currency) or settings.default_currency
     codes = [first, *(code for code in (config.currencies if config else ()) if code != first)]
     offered = widget_facts.offered_names(settings)

@@ -6,7 +6,7 @@ from typing import Any
 from babel.numbers import format_percent
 
 from payments.core import campaign_goal, i18n, money
-from payments.core.campaign_goal import Matching, ToldGoal
+from payments.core.campaign_goal import Matching, PublicGoal
 from payments.core.i18n import gettext_noop
 from payments.core.money import Money
 
@@ -37,23 +37,23 @@ class GoalView:
     small_print: str
 
 
-def goal_view(told: ToldGoal | None, locale: str) -> GoalView | None:
+def goal_view(public: PublicGoal | None, locale: str) -> GoalView | None:
     """Return what is said in a language; None where nothing is."""
-    if told is None:
+    if public is None:
         return None
-    currency = told.currency.upper()
+    currency = public.currency.upper()
     return GoalView(
-        goal="" if told.goal is None else _goal(told, locale),
-        step=told.step or 0,
+        goal="" if public.goal is None else _goal(public, locale),
+        step=public.step or 0,
         steps=campaign_goal.STEPS,
-        matching="" if told.matching is None else _matching(told.matching, locale),
-        small_print=_say(_small_print(told), locale, currency=currency),
+        matching="" if public.matching is None else _matching(public.matching, locale),
+        small_print=_say(_small_print(public), locale, currency=currency),
     )
 
 
-def goal_nodes(told: ToldGoal | None, locale: str) -> list[list[Any]]:
+def goal_nodes(public: PublicGoal | None, locale: str) -> list[list[Any]]:
     """Return the same as the widget's script builds it."""
-    view = goal_view(told, locale)
+    view = goal_view(public, locale)
     if view is None:
         return []
     bar = {"max": str(view.steps), "value": str(view.step), "aria-hidden": "true"}
@@ -65,18 +65,18 @@ def goal_nodes(told: ToldGoal | None, locale: str) -> list[list[Any]]:
     ]
 
 
-def _goal(told: ToldGoal, locale: str) -> str:
-    assert told.goal is not None
-    goal = _format(told.goal.money, locale)
-    if told.ends_on is None:
+def _goal(public: PublicGoal, locale: str) -> str:
+    assert public.goal is not None
+    goal = _format(public.goal.money, locale)
+    if public.ends_on is None:
         said = _say(GOAL, locale, goal=goal)
     else:
-        said = _say(GOAL_BY_DAY, locale, goal=goal, day=i18n.format_day(told.ends_on, locale))
-    if told.step is None:
+        said = _say(GOAL_BY_DAY, locale, goal=goal, day=i18n.format_day(public.ends_on, locale))
+    if public.step is None:
         return said
-    if told.step == campaign_goal.STEPS:
+    if public.step == campaign_goal.STEPS:
         return f"{said} {_say(REACHED, locale)}"
-    percent = format_percent(told.step / campaign_goal.STEPS, locale=money.babel_locale(locale))
+    percent = format_percent(public.step / campaign_goal.STEPS, locale=money.babel_locale(locale))
     return f"{said} {_say(AT_LEAST, locale, percent=percent)}"
 
 
@@ -93,10 +93,10 @@ def _matching(matching: Matching, locale: str) -> str:
     )
 
 
-def _small_print(told: ToldGoal) -> str:
-    if told.goal is None:
+def _small_print(public: PublicGoal) -> str:
+    if public.goal is None:
         return ONLY_MATCHED
-    return ONLY_COUNTED if told.step is None else COUNTING
+    return ONLY_COUNTED if public.step is None else COUNTING
 
 
 def _format(amount: Money, locale: str) -> str:

@@ -170,7 +170,7 @@ def _render_form(
         link=f"{ctx.settings.base_url}/donate?campaign={campaign.id}" if campaign else "",
         running=config is not None and config.is_running(_today(ctx)),
         snippets=_embed_snippets(ctx, campaign),
-        told=campaign and goal_texts.goal_view(campaign.told_goal(ctx), i18n.DEFAULT_LOCALE),
+        public=campaign and goal_texts.goal_view(campaign.public_goal(ctx), i18n.DEFAULT_LOCALE),
         experiment=None if result is None else experiment_view(result, days=days),
     )
 
