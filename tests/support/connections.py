@@ -4,6 +4,7 @@ A server's process that has just begun reads the catalogue before its first answ
 more than all that most tests ask of it.
 """
 
+import asyncio
 import select
 from typing import Any
 
@@ -13,6 +14,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 
 MAX_IDLE = 12  # of one database and one purpose
+ANSWER_TIMEOUT_SECONDS = 10  # what lies between may have gone silent
 
 _idle: dict[str, list[PGconn]] = {}  # by what they were opened with
 
@@ -39,21 +41,22 @@ class LastingConnection(psycopg.AsyncConnection[Any]):
     async def close(self) -> None:
         """Set the connection aside, or close it if it cannot be made like a new one."""
         idle = _idle.setdefault(self._opened_with, [])
-        if self.closed or len(idle) >= MAX_IDLE or not await self._is_like_new():
+        try:
+            if not self.closed and len(idle) < MAX_IDLE and await self._is_like_new():
+                idle.append(self.pgconn)
+                self.pgconn = _closed()  # this object is not used again: the next gets its own
+        finally:
             await super().close()
-            return
-        idle.append(self.pgconn)
-        self.pgconn = _closed()  # this object is not used again: the next one gets its own
-        await super().close()
 
     async def _is_like_new(self) -> bool:
         if self.pgconn.transaction_status != TransactionStatus.IDLE:
             return False
         try:
-            await self.set_autocommit(True)
-            await self.execute("DISCARD ALL")
-            await self.execute("RESET ROLE")  # to the one it was opened with
-        except psycopg.Error:
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                await self.set_autocommit(True)
+                await self.execute("DISCARD ALL")
+                await self.execute("RESET ROLE")  # to the one it was opened with
+        except (psycopg.Error, TimeoutError):
             return False
         return True
 
