@@ -274,7 +274,8 @@ async def redeem_code(session: AsyncSession, *, token: str, code: str, now: date
     None for a wrong code; after `MAX_CODE_ATTEMPTS` the link is invalid. Raises LinkInvalid.
     """
     row = await _get_valid_link(session, token, now=now)
-    typed_code = "".join(code.upper().split()).replace("-", "")
+    # Spaces, hyphens, and the marks of direction that come along from a mail are no part of it.
+    typed_code = "".join(filter(str.isalnum, code.upper()))
     if row.code_hash != _sha256(f"{row.id}:{typed_code}"):
         row.code_attempts += 1
         return None

@@ -15,7 +15,7 @@ from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from payments.core import frequency, i18n
+from payments.core import frequency, i18n, money
 from payments.core.frequency import MONTH, YEAR, Interval
 from payments.mail import paragraphs
 from payments.mail.brand import Brand, frame_text, render_html
@@ -23,6 +23,10 @@ from payments.mail.outbox import MailKind
 from payments.mail.paragraphs import Paragraph
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
+# Variables whose letters or digits are not of the mail's language.
+OF_ANOTHER_DIRECTION = frozenset(
+    {"code", "descriptor", "entity", "publication", "receipt_number", "reference", "tax_line"}
+)
 
 
 # Mails that are sent without the outbox, or in place of one of its mails.
@@ -58,7 +62,10 @@ def render(
     It is neutral, or in the name of a brand. Raises UndefinedError for a variable that is missing.
     """
     template = _environment(locale).get_template(f"{kind}.txt")
-    context = template.new_context(dict(variables))
+    shown = dict(variables)
+    if i18n.text_direction(locale) == "rtl":
+        shown |= {name: money.isolate(str(shown[name])) for name in _isolated(variables)}
+    context = template.new_context(shown)
     subject = " ".join("".join(template.blocks["subject"](context)).split())
     body = "".join(template.blocks["text"](context))
     parsed = paragraphs.parse(body)
@@ -75,6 +82,11 @@ def amount_phrase(amount: str, locale: str, interval: Interval) -> str:
     if phrase is None:
         return f"{amount} {frequency.every(interval, locale)}"
     return i18n.translations(locale).gettext(phrase) % {"amount": amount}
+
+
+def _isolated(variables: Mapping[str, object]) -> set[str]:
+    """Return the names of the variables that are to be isolated from the sentence around them."""
+    return {name for name in OF_ANOTHER_DIRECTION if variables.get(name)}
 
 
 @functools.cache

@@ -212,6 +212,16 @@ def test_a_branded_mail_says_the_same_in_both_parts_and_fetches_nothing(
     assert mail.as_bytes().isascii()
 
 
+def test_from_the_right_a_number_and_a_name_keep_their_own_direction() -> None:
+    variables = template_variables("ar", interval=MONTH, bare=False)
+    thanks = render.render(MailKind.THANKS, "ar", variables)
+    assert "\u20680123 4567 89AB CDEF\u2069" in thanks.text
+    assert "\u2068\u200f5.00\u00a0\u2068US$\u2069\u2069" in thanks.text
+    assert thanks.subject.endswith("\u2068The Example Courier\u2069")
+    english = template_variables("en", interval=MONTH, bare=False)
+    assert "\u2068" not in render.render(MailKind.THANKS, "en", english).text
+
+
 def test_what_stripe_writes_cannot_become_markup() -> None:
     hostile = {**template_variables("en", interval=MONTH, bare=False), "amount": '<img src="//x">&'}
     rendered = render.render(MailKind.PAYMENT_FAILED, "en", hostile)

@@ -1,24 +1,26 @@
 """Receipts and statements as PDF: one sheet, made here, in a font that travels with the code.
 
-A PDF says what its page says, in the same order and language. It has a line for the name, because
-none is held. A language that is written from the right has no PDF, nor has a newsroom whose name or
-address has letters that the font lacks; but its page can be printed.
+A PDF says what its page says, in the same order and language, from the right where one writes so:
+letters are joined by HarfBuzz, and their order is Unicode's (TR9). It has a line for the name,
+because none is held. A newsroom whose name or address has letters that the font lacks has no PDF;
+but its page can be printed.
 """
 
 import asyncio
 import functools
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
 from fpdf import FPDF
-from fpdf.enums import TableBordersLayout, WrapMode, XPos, YPos
+from fpdf.enums import Align, TableBordersLayout, WrapMode, XPos, YPos
 from fpdf.fonts import FontFace, TTFFont
 from fpdf.image_parsing import get_img_info
 
-from payments.core import i18n
+from payments.core import i18n, money
 
 FONT_FILE = Path(__file__).parents[1] / "fonts" / "DejaVuSans.ttf"
 FONT = "DejaVu"
@@ -43,12 +45,40 @@ class Paper:
     totals: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = field(default=())
 
+    @property
+    def is_rtl(self) -> bool:
+        """Whether it is written from the right."""
+        return i18n.text_direction(self.language) == "rtl"
 
-def is_offered(language: str, *texts: str) -> bool:
-    """Whether papers in a language can be made, and the font has each letter of these texts."""
+    @property
+    def start(self) -> str:
+        """Where its lines begin: L or R."""
+        return "R" if self.is_rtl else "L"
+
+    @property
+    def end(self) -> str:
+        """Where its lines end."""
+        return "L" if self.is_rtl else "R"
+
+    def isolate(self, text: str) -> str:
+        """Return a text that keeps its own direction on this paper: "1 Canal Street"."""
+        isolated = not text or not self.is_rtl or "\N{FIRST STRONG ISOLATE}" in text
+        return text if isolated else money.isolate(text)
+
+    def texts(self) -> Iterator[str]:
+        """Yield everything that stands on it."""
+        yield from (self.title, self.issuer, *self.columns, *self.notes)
+        for row in (*self.facts, *self.rows, *self.totals):
+            yield from row
+
+
+def is_offered(*texts: str) -> bool:
+    """Whether the font has each letter of these texts."""
     letters = _letters()
-    return i18n.text_direction(language) == "ltr" and all(
-        ord(letter) in letters or letter.isspace() for text in texts for letter in text
+    return all(
+        ord(letter) in letters or letter.isspace() or unicodedata.category(letter) == "Cf"
+        for text in texts
+        for letter in text
     )
 
 
@@ -73,15 +103,18 @@ def _render(paper: Paper) -> bytes:
     pdf.set_lang(paper.language)
     pdf.set_creation_date(paper.made_at)
     pdf.add_font(FONT, fname=FONT_FILE)
+    letters = {unicodedata.bidirectional(letter) for text in paper.texts() for letter in text}
+    if paper.is_rtl or letters & {"R", "AL"}:
+        pdf.set_text_shaping(direction="rtl" if paper.is_rtl else "ltr")
     pdf.set_margin(20)
     pdf.add_page()
     _write_head(pdf, paper)
-    _write_facts(pdf, paper.facts)
+    _write_facts(pdf, paper)
     if paper.rows:
         _write_table(pdf, paper)
     pdf.set_font(FONT, size=9)
     for note in paper.notes:
-        pdf.multi_cell(0, 5, note, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        pdf.multi_cell(0, 5, note, align=paper.start, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         pdf.ln(2)
     return bytes(pdf.output())
 
@@ -90,48 +123,56 @@ def _write_head(pdf: FPDF, paper: Paper) -> None:
     if paper.logo is not None:
         info = get_img_info(BytesIO(paper.logo))
         height = min(LOGO_HEIGHT, pdf.epw * info.height / info.width)
-        pdf.image(BytesIO(paper.logo), h=height)
+        pdf.image(BytesIO(paper.logo), x=Align.R if paper.is_rtl else Align.L, h=height)
         pdf.ln(2)
     pdf.set_font(FONT, size=12)
     pdf.set_text_color(paper.colour)
-    pdf.multi_cell(0, LINE, paper.issuer, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    pdf.multi_cell(0, LINE, paper.issuer, align=paper.start, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
     pdf.set_text_color(0)
     pdf.set_font(FONT, size=20)
     pdf.ln(4)
-    pdf.multi_cell(0, 10, paper.title, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    pdf.multi_cell(0, 10, paper.title, align=paper.start, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
     pdf.ln(4)
 
 
-def _write_facts(pdf: FPDF, facts: Sequence[tuple[str, str]]) -> None:
+def _write_facts(pdf: FPDF, paper: Paper) -> None:
     """Write names and values; a value that is empty is a line to write on."""
     pdf.set_font(FONT, size=11)
-    for name, value in facts:
-        top = pdf.get_y()
-        pdf.multi_cell(FACT_WIDTH, LINE, name, align="L", new_x=XPos.RIGHT, new_y=YPos.TOP)
-        pdf.multi_cell(0, LINE, value or " ", align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    value_width = pdf.epw - FACT_WIDTH
+    name_x, value_x = pdf.l_margin, pdf.l_margin + FACT_WIDTH
+    if paper.is_rtl:
+        name_x, value_x = pdf.l_margin + value_width, pdf.l_margin
+    for name, value in paper.facts:
+        top, ends = pdf.get_y(), []
+        printed = paper.isolate(value) or " "
+        for x, width, text in ((name_x, FACT_WIDTH, name), (value_x, value_width, printed)):
+            pdf.set_xy(x, top)
+            pdf.multi_cell(width, LINE, text, align=paper.start, new_y=YPos.NEXT)
+            ends.append(pdf.get_y())
         if not value:
-            pdf.line(pdf.l_margin + FACT_WIDTH, top + LINE, pdf.w - pdf.r_margin, top + LINE)
-        pdf.ln(1)
+            pdf.line(value_x, top + LINE, value_x + value_width, top + LINE)
+        pdf.set_xy(pdf.l_margin, max(ends) + 1)
     pdf.ln(4)
 
 
 def _write_table(pdf: FPDF, paper: Paper) -> None:
     pdf.set_font(FONT, size=9)
     amounts = len(paper.columns) - 3  # beside the date, the contribution and the reference
-    align = ["LEFT"] * 3 + ["RIGHT"] * amounts
+    order = slice(None, None, -1 if paper.is_rtl else 1)
+    aligns = [paper.start] * 3 + [paper.end] * amounts
     with pdf.table(
-        col_widths=(28, 20, 34) + (20,) * amounts,
-        text_align=align,
+        col_widths=((28, 20, 34) + (20,) * amounts)[order],
+        text_align=aligns[order],
         borders_layout=TableBordersLayout.HORIZONTAL_LINES,
         headings_style=FontFace(fill_color=(240, 241, 243)),
         line_height=LINE,
         wrapmode=WrapMode.WORD,
     ) as table:
-        table.row(paper.columns)
-        for row in paper.rows:
-            table.row(row)
+        for cells in (paper.columns, *paper.rows):
+            table.row([paper.isolate(cell) for cell in cells[order]])
         for name, amount in paper.totals:
             total = table.row()
-            total.cell(name, colspan=len(paper.columns) - 1)
-            total.cell(amount)
+            ends = [(name, len(paper.columns) - 1, paper.start), (amount, 1, paper.end)]
+            for text, colspan, align in ends[order]:
+                total.cell(text, colspan=colspan, align=align)
     pdf.ln(4)

@@ -11,13 +11,13 @@ from payments.web.account.paper import Paper
 
 
 def are_offered(ctx: Context) -> bool:
-    """Whether there are papers in the language of the request, and of this newsroom."""
+    """Whether there are papers of this newsroom."""
     settings = ctx.settings
     printed = (
         *(settings.publication_name, settings.receipt_entity),
         *(settings.brand_address, settings.receipt_tax_line),
     )
-    return paper.is_offered(request_locale.current(), *printed)
+    return paper.is_offered(*printed)
 
 
 def receipt(ctx: Context, payment: Mapping[str, str]) -> Paper:
