@@ -874,6 +874,7 @@ def giving_tables() -> None:
             ),
         ),
         optional("amount", sa.BigInteger),
+        optional("fee_cover", sa.BigInteger),
         required("currency", CURRENCY),
         required("stripe_price_id", STRIPE_ID),
         optional("stripe_payment_method_id", STRIPE_ID),

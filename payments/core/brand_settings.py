@@ -142,6 +142,11 @@ class BrandSettings(BaseModel):
     receipt_tax_line: str = Field(
         "", max_length=400, description="what receipts say about tax: a number, deductible or not"
     )
+    receipt_number_prefix: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9./-]{0,20}$",
+        description="what is printed before the number of a receipt, such as NL-",
+    )
     receipt_zone: OptionalZone = Field(
         "",
         description="IANA zone of the days and years on receipts, if not PAYMENTS_ACCOUNTING_ZONE",

@@ -1,4 +1,4 @@
-"""Calendar files (iCalendar): a reminder without an address. A file is served and not stored.
+"""Calendar files (iCalendar): a reminder without an address, the next payment. None is stored.
 
 The entry is at nine by the clock of the device it is on. Its title and text are neutral, because a
 calendar is often shared.
@@ -15,21 +15,39 @@ from payments.core.identifiers import new_row_id
 
 EVENT_TITLE = gettext_noop("A note to myself")
 EVENT_DESCRIPTION = gettext_noop("You wanted to come back to this page today:")
+PAYMENT_TITLE = gettext_noop("Your regular payment")
+PAYMENT_DESCRIPTION = gettext_noop("You can see or change it here:")
 EVENT_DURATION = timedelta(minutes=15)
 
 
 def reminder_ics(on: date, *, months: int | None, link: str, locale: str, now: datetime) -> bytes:
-    """Return a calendar file with one entry that links to a page.
+    """Return a calendar file with one entry that leads back to the donation form.
 
     The entry is on one day or, where `months` is given, recurs at that interval.
     """
     gettext = i18n.translations(locale).gettext
+    title, description = gettext(EVENT_TITLE), gettext(EVENT_DESCRIPTION)
+    return _calendar_file(title, description, on, months=months, link=link, now=now)
+
+
+def payment_ics(on: date, *, months: int | None, link: str, locale: str, now: datetime) -> bytes:
+    """Return a calendar file with an entry for each payment from the next one on, or for that one
+    alone, where `months` is not given.
+    """
+    gettext = i18n.translations(locale).gettext
+    title, description = gettext(PAYMENT_TITLE), gettext(PAYMENT_DESCRIPTION)
+    return _calendar_file(title, description, on, months=months, link=link, now=now)
+
+
+def _calendar_file(
+    title: str, description: str, on: date, *, months: int | None, link: str, now: datetime
+) -> bytes:
     starts_at = datetime.combine(on, SEND_AT_LOCAL_TIME)  # without a zone: the device's local time
     event = Event()
     event.add("uid", new_row_id())
     event.add("dtstamp", now.astimezone(UTC))
-    event.add("summary", gettext(EVENT_TITLE))
-    event.add("description", f"{gettext(EVENT_DESCRIPTION)}\n{link}")
+    event.add("summary", title)
+    event.add("description", f"{description}\n{link}")
     event.add("url", link)
     event.add("dtstart", starts_at)
     event.add("dtend", starts_at + EVENT_DURATION)
@@ -40,7 +58,7 @@ def reminder_ics(on: date, *, months: int | None, link: str, locale: str, now: d
     display_alarm = Alarm()
     display_alarm.add("action", "DISPLAY")
     display_alarm.add("trigger", timedelta())
-    display_alarm.add("description", gettext(EVENT_TITLE))
+    display_alarm.add("description", title)
     event.add_component(display_alarm)
     calendar_file = Calendar()
     calendar_file.add("version", "2.0")

@@ -18,6 +18,7 @@ checkout_session          what a reader asks for, as a session's parameters
 contribution_start        its row first, a Checkout Session second
 contributions             what a reader decided to give, once or every month or year
 current_card              what the next charge of a subscription is made to
+covered_amounts           which part of an amount a donor added for the payment fee
 debts                     invoices that nobody paid, and what a new card does to them
 donor_address             fetched from Stripe for one mail, and neither stored nor logged
 donor_attribution         whose a contribution is: attached once, detached, cut off

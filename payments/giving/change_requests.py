@@ -75,8 +75,15 @@ def _has_pause(asked: Mapping[str, Any] | str, fetched: stripe.Subscription) -> 
     )
 
 
+def _has_metadata(asked: Mapping[str, str], fetched: stripe.Subscription) -> bool:
+    return all(
+        getattr(fetched.metadata, name, None) == (value or None) for name, value in asked.items()
+    )
+
+
 _RULES: Mapping[str, Callable[[Any, stripe.Subscription], bool]] = {
     "items": _has_items,
+    "metadata": _has_metadata,
     "trial_end": lambda asked, fetched: fetched.trial_end == asked,
     "pause_collection": _has_pause,
     "cancel_at": lambda asked, fetched: fetched.cancel_at == (asked or None),

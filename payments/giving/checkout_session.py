@@ -14,6 +14,7 @@ import msgspec
 from payments.core import i18n
 from payments.core.frequency import Frequency
 from payments.core.money import Money
+from payments.giving import covered_amounts
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.risk import donor_notice
@@ -25,6 +26,7 @@ class ContributionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader asks for. Two requests are the same if every field is."""
 
     money: Money
+    fee_cover: int | None = None  # the part of it that is for the payment fee, in minor units
     frequency: Frequency
     campaign: str | None = None
     locale: str | None = None
@@ -88,6 +90,9 @@ def build_params(
             "submit_type": "donate",
             "payment_intent_data": {"metadata": metadata},
         }
+    if contribution_request.fee_cover is not None:
+        cover = Money(contribution_request.fee_cover, money.currency)
+        metadata = metadata | covered_amounts.metadata(cover, money)
     return params | {"mode": "subscription", "subscription_data": {"metadata": metadata}}
 
 

@@ -1,4 +1,4 @@
-"""Donor addresses: fetched from Stripe for one mail, and neither stored nor logged.
+"""Donor addresses, and names: fetched from Stripe for one mail or paper, neither stored nor logged.
 
 An address that is changed at Stripe is followed: what its customer gave belongs to the donor of the
 new address from then on, and the old mailbox opens none of it.
@@ -45,22 +45,51 @@ async def of_donor(ctx: Context, donor: Donor) -> str | None:
     """
     async with ctx.sessions() as session:
         customer_ids = await donors.customers_of(session, donor.id)
-        session_id = await session.scalar(
-            select(Contribution.stripe_session_id)
-            .where(Contribution.donor_id == donor.id, Contribution.stripe_session_id.is_not(None))
-            .order_by(Contribution.created_at.desc())
-            .limit(1)
-        )
+        session_id = await _last_session_id(session, donor)
     for customer_id in customer_ids:
         address = await of_customer(ctx, customer_id)
         if await _is_address_of(ctx, donor, address):
             return address
     if session_id is None:
         return None
+    details = await _session_details(ctx, session_id)
+    address = None if details is None else details.email
+    return address if await _is_address_of(ctx, donor, address) else None
+
+
+async def name_of_donor(ctx: Context, donor: Donor) -> str | None:
+    """Return the name that Stripe has of a donor, for one paper that they ask for; None if none.
+
+    It is neither stored nor logged. Raises StripeUnavailable.
+    """
+    async with ctx.sessions() as session:
+        customer_ids = await donors.customers_of(session, donor.id)
+        session_id = await _last_session_id(session, donor)
+    for customer_id in customer_ids:
+        customer = await fetch_customer(ctx, customer_id)
+        if customer is not None and await _is_address_of(ctx, donor, customer.email):
+            return customer.name
+    details = None if session_id is None else await _session_details(ctx, session_id)
+    is_theirs = details is not None and await _is_address_of(ctx, donor, details.email)
+    return details.name if details is not None and is_theirs else None
+
+
+async def _last_session_id(session: AsyncSession, donor: Donor) -> str | None:
+    session_id: str | None = await session.scalar(
+        select(Contribution.stripe_session_id)
+        .where(Contribution.donor_id == donor.id, Contribution.stripe_session_id.is_not(None))
+        .order_by(Contribution.created_at.desc())
+        .limit(1)
+    )
+    return session_id
+
+
+async def _session_details(
+    ctx: Context, session_id: str
+) -> stripe.checkout.Session.CustomerDetails | None:
     with stripe_client.translate_errors():
         checkout = await ctx.stripe.v1.checkout.sessions.retrieve_async(session_id)
-    address = checkout.customer_details.email if checkout.customer_details is not None else None
-    return address if await _is_address_of(ctx, donor, address) else None
+    return checkout.customer_details
 
 
 async def _is_address_of(ctx: Context, donor: Donor, address: str | None) -> bool:

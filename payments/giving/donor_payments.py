@@ -23,6 +23,7 @@ from payments.giving.interval_columns import interval_of
 from payments.giving.payment_intent_links import PaymentIntentLink
 
 REFERENCE_PATTERN = re.compile("[0-9a-f]{16}")
+_PRINTED_PATTERN = re.compile("[A-Za-z0-9./-]{0,20}?((?:[0-9A-F]{4} ){3}[0-9A-F]{4})")
 PAID_STATUSES = (ChargeStatus.SUCCEEDED, ChargeStatus.RETURNED)
 RETURNED_MONEY = table(
     "returned_money", column("stripe_charge_id"), column("refunded"), column("taken_back")
@@ -73,11 +74,16 @@ class DonorPayment:
         """The frequency that the books count it by."""
         return Frequency.ONCE if self.interval is None else self.interval.frequency
 
-    @property
-    def printed_reference(self) -> str:
-        """The reference in groups of four, as it is read aloud."""
+    def printed_reference(self, prefix: str) -> str:
+        """Return the reference in groups of four, as it is read aloud, after the prefix."""
         letters = self.reference.upper()
-        return " ".join(letters[i : i + 4] for i in range(0, len(letters), 4))
+        return prefix + " ".join(letters[i : i + 4] for i in range(0, len(letters), 4))
+
+
+def reference_of(text: str) -> str:
+    """Return the reference that is printed so, whatever the prefix; other text as it is."""
+    printed = _PRINTED_PATTERN.fullmatch(text.strip())
+    return text if printed is None else printed[1].replace(" ", "").lower()
 
 
 def _reference_sql() -> ColumnElement[str]:
@@ -157,6 +163,12 @@ async def refund_amount(session: AsyncSession, refund_id: str) -> Money | None:
     )
     row = (await session.execute(query)).first()
     return None if row is None else Money(row.amount, row.currency)
+
+
+async def refund_ids(session: AsyncSession, charge_ids: Sequence[str]) -> list[str]:
+    """Return the ids of all refunds of these charges."""
+    query = select(REFUNDS.c.id).where(REFUNDS.c.stripe_charge_id.in_(charge_ids))
+    return list(await session.scalars(query.order_by(REFUNDS.c.id)))
 
 
 async def given_after_refunds(

@@ -146,7 +146,7 @@ def _payment_variables(ctx: Context, payment: DonorPayment, locale: str) -> dict
         "returned": money.format(amounts.returned, locale) if amounts.returned.amount else "",
         "currency": amounts.paid.currency.upper(),
         "paid_on": _day(ctx, payment.paid_at, locale),
-        "receipt_number": payment.printed_reference,
+        "receipt_number": payment.printed_reference(ctx.settings.receipt_number_prefix),
         "entity": ctx.settings.receipt_entity or ctx.settings.publication_name,
         "tax_line": ctx.settings.receipt_tax_line,
         "descriptor": ctx.settings.statement_descriptor,

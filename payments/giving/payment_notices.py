@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from payments.core.brand_settings import DonorMails
-from payments.giving import payment_mail
+from payments.giving import donor_payments, payment_mail
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.contributions import Contribution
 from payments.giving.payment_intent_links import PaymentIntentLink
@@ -161,6 +161,36 @@ async def enqueue_statements(ctx: Context) -> int:
                 now=ctx.now(),
             )
     return len(rows)
+
+
+async def keys_of_donor(session: AsyncSession, donor_id: str, *, now: datetime) -> list[str]:
+    """Return the keys of all mails there can be about what a donor paid: of each payment, each
+    refund and each year.
+    """
+    its_charges = (
+        select(Charge.stripe_charge_id, Charge.charged_at)
+        .join(
+            PaymentIntentLink,
+            PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+        )
+        .join(Contribution, Contribution.id == PaymentIntentLink.contribution_id)
+        .where(Contribution.donor_id == donor_id)
+        .order_by(Charge.stripe_charge_id)
+    )
+    charges = (await session.execute(its_charges)).all()
+    ids = [charge_id for charge_id, _ in charges]
+    first_year = min((charged_at.year for _, charged_at in charges), default=now.year)
+    return [
+        *(f"{kind}:{id_}" for kind in (MailKind.THANKS, MailKind.RECEIPT) for id_ in ids),
+        *(
+            f"{MailKind.REFUNDED}:{refund_id}"
+            for refund_id in await donor_payments.refund_ids(session, ids)
+        ),
+        *(
+            f"{MailKind.YEARLY_STATEMENT}:{year}:{donor_id}"
+            for year in range(first_year - 1, now.year + 1)
+        ),
+    ]
 
 
 def of_donors(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""Subscription changes: another amount or frequency, a skip, a pause, a resumption.
+"""Subscription changes: amount, frequency, whether the fee is covered; a skip, a pause, its end.
 
 How each is decided and carried out stands in `change_decisions`. No change charges; each applies
 from the next charge on. Every change raises NotFound, SubscriptionEnded, InvalidField,
@@ -16,6 +16,7 @@ from payments.giving import (
     change_decisions,
     change_requests,
     checkout_session,
+    covered_amounts,
     subscription_sync,
     subscription_terms,
 )
@@ -36,7 +37,10 @@ async def change_amount(
     actor: Actor,
     idempotency_key: str | None = None,
 ) -> None:
-    """Charge another amount from the next charge on. Raises the amount's own errors too."""
+    """Charge another amount from the next charge on. Raises the amount's own errors too.
+
+    Where the donor covers the fee, the amount is without it, and the new fee is added.
+    """
     subscription = await change_decisions.require_renewing(ctx, subscription_id)
     if new_amount.currency != subscription.currency:
         raise InvalidField(
@@ -44,9 +48,54 @@ async def change_amount(
             field="currency",
         )
     ctx.settings.validate_gift(new_amount.amount, new_amount.currency)
-    if new_amount == subscription.money:
+    await _change_total(
+        ctx, subscription, new_amount, _covers(subscription), actor, idempotency_key
+    )
+
+
+async def change_fee_cover(
+    ctx: Context,
+    subscription_id: str,
+    *,
+    covers: bool,
+    shown_total: str,
+    actor: Actor,
+    idempotency_key: str | None = None,
+) -> None:
+    """Add the payment fee to the amount from the next charge on, or leave it out.
+
+    `shown_total` is the new amount in minor units, as the donor was shown it.
+    """
+    subscription = await change_decisions.require_renewing_at_stripe(ctx, subscription_id)
+    gift = covered_amounts.gift_of(subscription)
+    if gift is None or (covers and gift.currency not in ctx.settings.stripe_fees):
+        raise InvalidField("The payment fee can't be added to this one. Nothing was changed.")
+    total, _ = covered_amounts.with_fee(ctx, gift, covers=covers)
+    if str(total.amount) != shown_total:
+        raise InvalidField(
+            "This contribution has changed since this page was opened. Please check again. "
+            "Nothing was changed."
+        )
+    await _change_total(ctx, subscription, gift, covers, actor, idempotency_key)
+
+
+def _covers(subscription: Subscription) -> bool:
+    return subscription.fee_cover is not None
+
+
+async def _change_total(
+    ctx: Context,
+    subscription: Subscription,
+    gift: Money,
+    covers: bool,
+    actor: Actor,
+    idempotency_key: str | None,
+) -> None:
+    """Charge a gift, with the fee if it is to be covered, unless that is what is charged now."""
+    total, cover = covered_amounts.with_fee(ctx, gift, covers=covers)
+    if total == subscription.money and (cover is not None) is _covers(subscription):
         return
-    params = await _price_change_params(ctx, subscription, new_amount, subscription.every)
+    params = await _price_change_params(ctx, subscription, total, cover, subscription.every)
     await change_decisions.update_at_stripe(
         ctx, subscription, ChangeKind.AMOUNT, params, actor=actor, idempotency_key=idempotency_key
     )
@@ -85,7 +134,8 @@ async def change_frequency(
         raise InvalidField(
             "A payment is still open: please replace the card first. Nothing was changed."
         )
-    params = await _price_change_params(ctx, subscription, new_amount, interval)
+    total, cover = covered_amounts.with_fee(ctx, new_amount, covers=_covers(subscription))
+    params = await _price_change_params(ctx, subscription, total, cover, interval)
     params["trial_end"] = int(subscription.current_period_end.timestamp())
     await change_decisions.update_at_stripe(
         ctx,
@@ -98,7 +148,11 @@ async def change_frequency(
 
 
 async def _price_change_params(
-    ctx: Context, subscription: Subscription, new_amount: Money, interval: Interval
+    ctx: Context,
+    subscription: Subscription,
+    total: Money,
+    cover: Money | None,
+    interval: Interval,
 ) -> dict[str, Any]:  # SubscriptionUpdateParams
     """Return the parameters that leave one item with this price, whatever items there are.
 
@@ -116,12 +170,15 @@ async def _price_change_params(
     if interval != subscription.interval:
         product = checkout_session.product_id(interval.frequency)
     price = {
-        "currency": new_amount.currency,
-        "unit_amount": new_amount.amount,
+        "currency": total.currency,
+        "unit_amount": total.amount,
         "product": product,
         "recurring": {"interval": interval.unit.value, "interval_count": interval.count},
     }
-    return {
+    said = {}
+    if cover is not None or _covers(subscription):
+        said = {"metadata": covered_amounts.metadata(cover, total)}
+    return said | {
         "items": [
             {"id": first.id, "price_data": price, "quantity": 1},
             *({"id": other.id, "deleted": True} for other in others),

@@ -6,7 +6,7 @@ from typing import Any
 import stripe
 
 from payments.core.calendar import from_unix
-from payments.giving import current_card, interval_columns
+from payments.giving import covered_amounts, current_card, interval_columns
 from payments.giving.subscription_terms import SubscriptionTerms
 from payments.giving.subscriptions import LIVE_STATUSES, RENEWING_STATUSES, SubscriptionStatus
 from payments.infra import stripe_client
@@ -22,6 +22,7 @@ def values_of(fetched: stripe.Subscription, terms: SubscriptionTerms) -> dict[st
         "status": status,
         **interval_columns.column_values(terms.interval),
         "amount": terms.amount,
+        "fee_cover": covered_amounts.part_in(fetched.metadata.to_dict(), terms.amount),
         "currency": fetched.currency,
         "stripe_price_id": terms.stripe_price_id,
         "stripe_payment_method_id": card.id if card is not None else None,

@@ -137,7 +137,8 @@ async def _upsert(
     await unknown_values.update_alert(session, fetched.id, row["status"], now=ctx.now())
     row |= ERASED_COLUMNS if is_erased else {}
     if before is not None and not terms.is_settled:
-        row["amount"] = before.amount  # until it is known, the last one is shown
+        # until it is known, the last one is shown
+        row |= {"amount": before.amount, "fee_cover": before.fee_cover}
     old_values = await _write(ctx, session, before, fetched, contribution_id, row)
     await _close_alerts(ctx, session, fetched)
     if not is_erased:

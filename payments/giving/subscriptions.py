@@ -84,6 +84,7 @@ class Subscription(IntervalColumns, db.Base):
         db.enum_column(SubscriptionStatus, "status_is_known")
     )
     amount: Mapped[db.MinorUnits | None]  # null where Stripe does not say what it will charge
+    fee_cover: Mapped[db.MinorUnits | None]  # the part of `amount` that is for the payment fee
     currency: Mapped[db.Currency]
     stripe_price_id: Mapped[db.StripeId]
     # what the next charge is made to; null when there is no usable method

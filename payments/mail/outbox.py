@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, String, delete, func, select, update
+from sqlalchemy import ColumnElement, String, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -177,12 +177,19 @@ async def cancel_for(session: AsyncSession, subscription_ids: Sequence[str]) -> 
 
 
 async def list_for(
-    session: AsyncSession, subscription_ids: Sequence[str], *, limit: int | None = None
+    session: AsyncSession,
+    subscription_ids: Sequence[str],
+    keys: Sequence[str],
+    *,
+    limit: int | None = None,
 ) -> list[OutboxMail]:
-    """Return the mails about these subscriptions, the newest first: all, or so many."""
+    """Return the mails about these subscriptions and of these causes, the newest first: all, or so
+    many.
+    """
+    is_of_cause = OutboxMail.key.in_([_hashed(key) for key in keys])
     query = (
         select(OutboxMail)
-        .where(OutboxMail.subscription_id.in_(subscription_ids))
+        .where(or_(OutboxMail.subscription_id.in_(subscription_ids), is_of_cause))
         .order_by(OutboxMail.created_at.desc(), OutboxMail.id)
         .limit(limit)
     )

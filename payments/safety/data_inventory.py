@@ -72,7 +72,7 @@ ACCOUNTING_RECORDS = DataClass(
         " failure_balance_transaction failure_reason synced_at",
         "subscription_changes": "id kind actor decided_at done_at failed_at stripe_setup_intent_id",
         "subscriptions": "contribution_id status frequency interval_unit interval_count amount"
-        " currency stripe_price_id"
+        " fee_cover currency stripe_price_id"
         " started_at billing_anchor_at scheduled_end_at current_period_end is_paused resumes_at"
         " trial_ends_at"
         " ended_at missing_since synced_at",

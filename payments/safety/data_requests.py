@@ -19,6 +19,7 @@ from payments.giving import (
     contributions,
     donor_payments,
     erased_contributions,
+    payment_notices,
     subscriptions,
 )
 from payments.giving.change_log import Actor
@@ -29,10 +30,13 @@ from payments.safety import erasure
 from payments.signups import reminders
 
 
-async def export_data(session: AsyncSession, donor_id: str) -> dict[str, Any]:  # a JSON object
+async def export_data(
+    session: AsyncSession, donor_id: str, *, now: datetime
+) -> dict[str, Any]:  # a JSON object
     """Return everything we hold of a donor. The address is not in it: we have only its hash."""
     own_subscriptions = await subscriptions.list_for_donor(session, donor_id)
     ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
+    payment_mails = await payment_notices.keys_of_donor(session, donor_id, now=now)
     return {
         "donor": donor_id,
         "address": "stored only as a keyed hash, from which it cannot be read",
@@ -71,7 +75,7 @@ async def export_data(session: AsyncSession, donor_id: str) -> dict[str, Any]:  
         ],
         "mails": [
             {"kind": mail.kind, "status": mail.status, "at": mail.created_at, "sent": mail.sent_at}
-            for mail in await outbox.list_for(session, ids)
+            for mail in await outbox.list_for(session, ids, payment_mails)
         ],
         "reminders": [
             {
@@ -98,6 +102,7 @@ async def _subscription_data(session: AsyncSession, subscription: Subscription) 
         "frequency": subscription.frequency,
         "interval": duration(subscription.interval),
         "amount": subscription.amount,
+        "fee_cover": subscription.fee_cover,
         "currency": subscription.currency,
         "started_at": subscription.started_at,
         "current_period_end": subscription.current_period_end,

@@ -23,6 +23,7 @@ from payments.giving import (
     change_log,
     contributions,
     donor_payments,
+    payment_notices,
     subscription_changes,
     subscriptions,
 )
@@ -161,10 +162,11 @@ async def get_case(
     return case
 
 
-async def view_case(session: AsyncSession, case: SupportCase) -> CaseView:
+async def view_case(session: AsyncSession, case: SupportCase, *, now: datetime) -> CaseView:
     """Return what a case shows of its donor."""
     own_subscriptions = await subscriptions.list_for_donor(session, case.donor_id)
     ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
+    payment_mails = await payment_notices.keys_of_donor(session, case.donor_id, now=now)
     return CaseView(
         [
             SubscriptionWithChanges(
@@ -174,7 +176,7 @@ async def view_case(session: AsyncSession, case: SupportCase) -> CaseView:
             for subscription in own_subscriptions
         ],
         await donor_payments.list_for_donor(session, case.donor_id, limit=SHOWN_PAYMENTS + 1),
-        await outbox.list_for(session, ids, limit=SHOWN_MAILS + 1),
+        await outbox.list_for(session, ids, payment_mails, limit=SHOWN_MAILS + 1),
         await change_log.pending_cancellations(session, ids),
     )
 

@@ -154,6 +154,7 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
         thanks.thanks_link,
         thanks.thanks_page,
         thanks.request_receipt,
+        thanks.next_payment_calendar,
         safety.safety_page,
         security_txt.security_txt,
         *account.routes(),

@@ -1,10 +1,13 @@
 """A reader gives, Stripe tells us, the books show it."""
 
+import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from icalendar import Calendar
 
-from tests.support.newsroom import Newsroom
+from tests.support.newsroom import BASE_URL, Newsroom
 from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +28,17 @@ async def test_a_gift_is_paid_confirmed_and_in_the_books(newsroom: Newsroom) -> 
 
 async def test_a_monthly_gift_renews_for_the_contribution_that_began_it(newsroom: Newsroom) -> None:
     gift = await has_given(newsroom, 500, "monthly")
+    assert (await newsroom.web.get("/thanks/calendar")).status_code == 404  # of nobody
     assert "Next payment 22 December 2026" in await newsroom.thanks(gift.id)
+    answer = await newsroom.web.get("/thanks/calendar")
+    entry: Any
+    (entry,) = Calendar.from_ical(answer.content).walk("VEVENT")
+    assert f"{entry.start:%Y-%m-%d %H:%M}" == "2026-12-22 09:00"
+    assert entry["RRULE"] == {"FREQ": ["MONTHLY"], "INTERVAL": [1]}
+    assert entry["SUMMARY"] == "Your regular payment"
+    words = entry["DESCRIPTION"] + entry["URL"]
+    assert "/manage" in words
+    assert re.search(r"Example|gift|donat|support|[$5]", words.replace(BASE_URL, "")) is None
     for _ in range(3):
         await newsroom.advances_time(timedelta(days=31))
         await newsroom.runs_until_idle()
@@ -35,6 +48,13 @@ async def test_a_monthly_gift_renews_for_the_contribution_that_began_it(newsroom
         id=gift.id,
     ) == [("income:monthly", 4, 2000)]
     assert await newsroom.count("contributions") == 1
+
+
+async def test_a_gift_once_has_no_payment_for_a_calendar(newsroom: Newsroom) -> None:
+    gift = await has_given(newsroom, 2500)
+    page = await newsroom.thanks(gift.id)
+    assert "in your calendar" not in page
+    assert (await newsroom.web.get("/thanks/calendar")).status_code == 404
 
 
 async def test_an_annual_gift_of_two_dollars_is_charged_once_a_year(newsroom: Newsroom) -> None:

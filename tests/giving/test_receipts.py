@@ -10,10 +10,13 @@ import pytest
 from PIL import Image
 from pypdf import PageObject, PdfReader
 
+from payments.accounting.reports import transaction_filters
+from payments.accounting.reports.period import ALL_TIME
 from payments.core.settings import Settings
 from payments.giving import donor_payments
 from payments.web.app import create_app
 from tests.support.donor import (
+    SAME_ORIGIN_HEADERS,
     Donor,
     months_pass,
     open_donor_browser,
@@ -156,6 +159,7 @@ async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_sa
         "receipt_entity": "Stichting Example",
         "brand_address": "1 Canal Street, Amsterdam",
         "receipt_tax_line": "No goods or services were provided.",
+        "receipt_number_prefix": "NL-",
         "brand_logo": str(tmp_path / "wide.png"),
     }
     Image.new("RGB", (3000, 100)).save(tmp_path / "wide.png")
@@ -180,6 +184,13 @@ async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_sa
             "Amounts returned by this day are deducted.",
         ):
             assert says in receipt, receipt
+        printed = re.search(r"Reference (NL-[0-9A-F ]{19}) Name", receipt)
+        assert printed is not None
+        assert "stored" not in receipt
+        for typed in (printed[1], printed[1].removeprefix("NL-"), link.rpartition("/")[2]):
+            found = transaction_filters.parse_filters({"id": typed}, ALL_TIME)
+            assert found.id == link.rpartition("/")[2]
+        await assert_a_name_is_printed_for_who_asks(donor, link)
         answer = await donor.web.get(f"{link}/pdf")
         assert is_logo_within_its_margins(PdfReader(BytesIO(answer.content)).pages[0])
         statement = await read_pdf(donor, "/manage/statements/2026/pdf?lang=ru")
@@ -198,6 +209,31 @@ async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_sa
         await donor.opens("/manage/statements/2025/pdf", status=404)
 
 
+async def assert_a_name_is_printed_for_who_asks(donor: Donor, link: str) -> None:
+    """It is Stripe's, of this donor, and of no other file; what cannot be printed is said."""
+    room, action = donor.room, f"{link}/pdf?lang=en"
+    assert (await donor.web.post(action)).status_code == 403  # a form of another site
+    page = await donor.opens(f"{link}?lang=en")
+    assert "store it nowhere" in page.text
+    for address, name in ((link, "receipt"), ("/manage/statements/2026", "statement")):
+        answer = await donor.web.post(f"{address}/pdf?lang=en", headers=SAME_ORIGIN_HEADERS)
+        words = words_of_pdf(answer)
+        assert "Name A Reader" in words, name
+        assert "we have not stored it" in words
+    assert "A Reader" not in await read_pdf(donor, f"{link}/pdf?lang=en")
+    sessions = [one for id_, one in room.sandbox.account.store.objects.items() if id_[:3] == "cs_"]
+    for unprintable in (None, "", "新聞"):
+        for one in sessions:
+            one["customer_details"]["name"] = unprintable
+        answer = await donor.web.post(action, headers=SAME_ORIGIN_HEADERS)
+        assert answer.status_code == 422
+        assert "has no name of yours that we can print" in answer.text
+    for one in sessions:
+        one["customer_details"] |= {"name": "A Reader", "email": "somebody@example.org"}
+    answer = await donor.web.post(action, headers=SAME_ORIGIN_HEADERS)
+    assert answer.status_code == 422  # Stripe has another person there by now
+
+
 def is_logo_within_its_margins(page: PageObject) -> bool:
     """Whether the one image of a page ends before its right margin."""
     contents = page.get_contents()
@@ -210,8 +246,12 @@ def is_logo_within_its_margins(page: PageObject) -> bool:
 
 
 async def read_pdf(donor: Donor, address: str) -> str:
+    """The words of a PDF at an address."""
+    return words_of_pdf(await donor.web.get(address))
+
+
+def words_of_pdf(answer: httpx.Response) -> str:
     """The words of a PDF, as another library reads them."""
-    answer = await donor.web.get(address)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/pdf"
     disposition = answer.headers["content-disposition"]

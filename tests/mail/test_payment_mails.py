@@ -1,5 +1,6 @@
 """Mails about payments: thanks, receipts, refunds, statements; branded, neutral or none."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,8 @@ from payments.core.brand_settings import DonorMails
 from payments.giving import donor_attribution, outbox_sender, payment_notices
 from payments.risk import emergency_stops
 from payments.risk.emergency_stops import StopGroup, StopMode
-from payments.safety import emergency_stop, stop_items
+from payments.safety import emergency_stop, stop_items, support_cases
+from payments.safety.support_cases import SupportCase
 from payments.settlement import refund_notices
 from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, open_donor_browser
 from tests.support.mail import ADDRESS, TELLTALE, execute, mail_statuses
@@ -63,6 +65,19 @@ async def assert_each_refund_is_mailed_once(room: Newsroom) -> None:
     assert second.subject == "Your refund of $3.00"
     assert "We have refunded $3.00 of your payment of $7.50 from" in second.part()
     assert "Remaining amount: $2.00 (USD)" in second.part()
+
+
+async def assert_donor_and_support_see_each(room: Newsroom, donor: Donor) -> None:
+    """What was mailed about payments is in the donor's file and in a case, and in no other's."""
+    data = (await donor.web.get("/manage/data/file.json")).json()
+    kinds = Counter(mail["kind"] for mail in data["mails"])
+    assert kinds == {"thanks": 3, "refunded": 2, "yearly_statement": 1}
+    async with room.ctx.sessions() as session:
+        now, nobody = room.clock(), "0" * 32
+        for donor_id, count in ((data["donor"], 6), (nobody, 0)):
+            case = SupportCase(id=nobody, staff_id=nobody, donor_id=donor_id, expires_at=now)
+            viewed = await support_cases.view_case(session, case, now=now)
+            assert len(viewed.mails) == count
 
 
 async def test_in_its_own_name_a_newsroom_thanks_for_each_payment_and_says_what_went_back(
@@ -126,6 +141,7 @@ async def test_in_its_own_name_a_newsroom_thanks_for_each_payment_and_says_what_
             receipt = await donor.opens(statement.link("/manage/statements/2026"))
             assert "Stichting Example" in receipt.text
             assert ["Total (USD)", "$12.00"] in receipt.cells
+            await assert_donor_and_support_see_each(room, donor)
             answer = await donor.opens_and_submits("/manage/data/erase")
             assert answer.status_code == 200
         assert await room.count("outbox_mails WHERE kind <> 'sign_in'") == 0

@@ -337,6 +337,8 @@ async def comes_back(room: Newsroom, person: Person, last: str) -> None:
         for address in ("/manage/payments", "/manage/data", "/manage/statements/2026"):
             await donor.opens(address)
         assert (await donor.web.get("/manage/data/file.json")).status_code == 200
+        named = await donor.web.post("/manage/statements/2026/pdf", headers=SAME_ORIGIN_HEADERS)
+        assert named.status_code in (200, 422)
         paused = await donor.opens_and_submits(f"{own_page}/pause", months="1")
         resumed = await donor.opens_and_submits(f"{own_page}/resume")
         assert (paused.status_code, resumed.status_code) == (303, 303)

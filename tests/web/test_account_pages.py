@@ -40,7 +40,18 @@ async def test_a_form_from_elsewhere_changes_nothing(donor: Donor) -> None:
     gift = await donor.gives()
     await donor.signs_in()
     before = len(donor.room.sandbox.requests)
-    changes = ("amount", "frequency", "skip", "pause", "resume", "end", "day", "card", "stop")
+    changes = (
+        "amount",
+        "frequency",
+        "skip",
+        "pause",
+        "resume",
+        "end",
+        "day",
+        "fee",
+        "card",
+        "stop",
+    )
     actions = [f"{account_page(gift)}/{change}" for change in changes]
     actions += ["/manage", "/manage/leave", "/manage/data/erase"]
     for headers, action in itertools.product(FROM_ELSEWHERE, actions):

@@ -43,6 +43,7 @@ PAGES = {
         "GET /embed/{file_name}", "GET /api/challenge",
         "GET /api/campaigns/{campaign_id}", "GET /donate", "POST /donate",
         "GET /thanks", "GET /thanks/{contribution_id}", "POST /thanks/receipt",
+        "GET /thanks/calendar",
         "GET /manage", "POST /manage", "POST /manage/leave",
         "GET /remind", "POST /remind", "POST /remind/with", "POST /remind/calendar",
         "GET /back/{packed}", "POST /webhooks/mail",
@@ -63,10 +64,12 @@ PAGES = {
         "GET /manage/contributions/{contribution_id}",
         *(f"{method} /manage/contributions/{{contribution_id}}/{change}"
           for method in ("GET", "POST")
-          for change in ("amount", "frequency", "skip", "pause", "resume", "end", "day", "keep",
+          for change in ("amount", "frequency", "skip", "pause", "resume", "end", "day", "fee",
+                         "keep",
                          "card", "stop")),
         "GET /manage/receipts/{reference}", "GET /manage/statements/{year}",
         "GET /manage/receipts/{reference}/pdf", "GET /manage/statements/{year}/pdf",
+        "POST /manage/receipts/{reference}/pdf", "POST /manage/statements/{year}/pdf",
     },
     Whose.LINK: {
         "GET /staff/enter/{token}", "POST /staff/enter/{token}",

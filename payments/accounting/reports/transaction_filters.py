@@ -172,6 +172,8 @@ def check_filter(name: str, value: str) -> None:
 def parse_filters(query: Mapping[str, str], period: Period) -> Filters:
     """Read the filters of an address. Raises InvalidField for nonsense or a contradiction."""
     values = {name: query[name] for name in FILTER_RULES if query.get(name)}
+    if "id" in values:
+        values["id"] = donor_payments.reference_of(values["id"])
     for name, value in values.items():
         check_filter(name, value)
     income = values.get("account", "").partition("income:")[2]

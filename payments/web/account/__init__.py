@@ -11,6 +11,7 @@ data_requests   what we hold of a donor, as a file, and its erasure
 mail_links      the signed links of mails: cancel a subscription without signing in
 view_models     what these pages and support's print
 day_pages       the day on which a contribution is charged
+fee_pages       whether the payment fee is added
 end_pages       the end of a contribution: after so many payments, and taken back
 change_pages    what each change will do, with dates and amounts
 paging          pages of a donor's own lists
@@ -28,6 +29,7 @@ from payments.web.account import (
     data_requests,
     day_pages,
     end_pages,
+    fee_pages,
     mail_links,
     overview,
     receipts,
@@ -44,6 +46,7 @@ def routes() -> list[ControllerRouterHandler]:
             overview.OverviewPages,
             changes.ChangePages,
             end_pages.EndPages,
+            fee_pages.FeePages,
             day_pages.DayPages,
             card_pages.CardPages,
             receipts.ReceiptPages,

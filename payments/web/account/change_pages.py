@@ -11,7 +11,7 @@ from payments.core.errors import PaymentsError
 from payments.core.frequency import Frequency
 from payments.core.identifiers import new_row_id
 from payments.core.money import InvalidAmount, Money
-from payments.giving import billing_dates, subscription_changes
+from payments.giving import billing_dates, covered_amounts, subscription_changes
 from payments.giving.change_decisions import SubscriptionEnded
 from payments.giving.subscription_changes import MAX_PAUSE_MONTHS
 from payments.giving.subscriptions import Subscription
@@ -61,7 +61,8 @@ def render_amount(
     error: PaymentsError | None = None,
 ) -> Response[str]:
     """Return the page of another amount, with what was typed or the one of today."""
-    current, currency = own_subscription.subscription.money, own_subscription.subscription.currency
+    subscription = own_subscription.subscription
+    current, currency = covered_amounts.gift_of(subscription), subscription.currency
     lowest = money.min_gift(currency)
     highest = ctx.settings.max_gift_for(currency)
     current_value = ""
@@ -97,6 +98,8 @@ def render_frequency(
             ctx.settings.validate_gift(amount.amount, amount.currency)
         except InvalidAmount as refusal:
             error = refusal
+    covers = subscription.fee_cover is not None
+    total, _ = covered_amounts.with_fee(ctx, amount, covers=covers)
     return render(
         ctx,
         own_subscription,
@@ -105,7 +108,7 @@ def render_frequency(
         other=other.value,
         value=value,
         accepted_value=amount_input.format_for_input(amount, request_locale.current()),
-        amount=request_locale.format_amount(amount),
+        amount=request_locale.format_amount(total),
         **_next_two_charges(ctx, own_subscription),
     )
 
@@ -119,7 +122,8 @@ def _equivalent_amount(subscription: Subscription, frequency: Frequency, ctx: Co
     lowest = money.min_gift(currency).amount
     highest = ctx.settings.max_gift_for(currency).amount
     step = money.smallest_unit(currency)
-    exact = (subscription.amount or 0) * subscription.every.charges_per_month
+    gift = covered_amounts.gift_of(subscription)
+    exact = (0 if gift is None else gift.amount) * subscription.every.charges_per_month
     if frequency is Frequency.ANNUAL:
         exact *= 12
     return Money(min(max(math.ceil(exact / step) * step, lowest), highest), currency)

@@ -34,7 +34,7 @@ class DataRequestPages(Controller):
     ) -> Response[bytes]:
         """Everything we hold of the donor, as JSON."""
         async with ctx.sessions() as session:
-            data = await data_requests.export_data(session, donor.donor_id)
+            data = await data_requests.export_data(session, donor.donor_id, now=ctx.now())
         return Response(
             msgspec.json.format(msgspec.json.encode(data), indent=2),
             media_type="application/json",

@@ -20,8 +20,16 @@ def are_offered(ctx: Context) -> bool:
     return paper.is_offered(*printed)
 
 
-def receipt(ctx: Context, payment: Mapping[str, str]) -> Paper:
-    """Return the receipt of one payment, as `view_models.payment_view` has it."""
+def can_print(name: str) -> bool:
+    """Whether the papers' font has each letter of a name."""
+    return paper.is_offered(request_locale.current(), name)
+
+
+def receipt(ctx: Context, payment: Mapping[str, str], name: str = "") -> Paper:
+    """Return the receipt of one payment, as `view_models.payment_view` has it.
+
+    With a name, it stands on the line for it.
+    """
     words = request_locale.translate
     facts = []
     if payment["returned"]:
@@ -38,17 +46,17 @@ def receipt(ctx: Context, payment: Mapping[str, str]) -> Paper:
         (words("Contribution"), payment["frequency"]),
         (words("Reference"), payment["printed_reference"]),
     ]
-    title, notes = words("Receipt"), _notes(ctx)
+    title, notes = words("Receipt"), _notes(ctx, name)
     if payment["is_gone"]:
         title = words("Returned payment")
         notes = [
             words("The whole amount was returned, so this page is not a receipt."),
             *notes,
         ]
-    return _paper(ctx, title, facts, notes)
+    return _paper(ctx, title, facts, notes, name)
 
 
-def statement(ctx: Context, shown: Mapping[str, Any]) -> Paper:
+def statement(ctx: Context, shown: Mapping[str, Any], name: str = "") -> Paper:
     """Return the statement of a year, with each payment and the sum in each currency."""
     words = request_locale.translate
     has_returns, year = shown["has_returns"], shown["year"]
@@ -68,14 +76,16 @@ def statement(ctx: Context, shown: Mapping[str, Any]) -> Paper:
     facts = [(words("In all"), f"{one['amount']} ({one['currency']})") for one in shown["totals"]]
     title = words("Statement for %(year)s") % {"year": year}
     return replace(
-        _paper(ctx, title, facts, _notes(ctx)),
+        _paper(ctx, title, facts, _notes(ctx, name), name),
         columns=[words(column) for column in columns],
         rows=rows,
         totals=totals,
     )
 
 
-def _paper(ctx: Context, title: str, facts: list[tuple[str, str]], notes: list[str]) -> Paper:
+def _paper(
+    ctx: Context, title: str, facts: list[tuple[str, str]], notes: list[str], name: str
+) -> Paper:
     """Return a paper with who received the payments above, and a line for the donor's name."""
     words, settings = request_locale.translate, ctx.settings
     entity = settings.receipt_entity or settings.publication_name
@@ -92,17 +102,22 @@ def _paper(ctx: Context, title: str, facts: list[tuple[str, str]], notes: list[s
         logo=settings.brand_logo_png,
         language=request_locale.current(),
         made_at=ctx.now(),
-        facts=[*issuer, *facts, (words("Name"), "")],
+        facts=[*issuer, *facts, (words("Name"), name)],
         notes=notes,
     )
 
 
-def _notes(ctx: Context) -> list[str]:
+def _notes(ctx: Context, name: str) -> list[str]:
     words = request_locale.translate
     held = words(
         "We hold no name and no address, so there is a line for you to write yours on. "
         "Amounts returned by this day are deducted."
     )
+    if name:
+        held = words(
+            "The name was read at our payment provider for this file; we have not stored it. "
+            "Amounts returned by this day are deducted."
+        )
     counted = words("Days are counted in %(zone)s. Made on %(day)s.") % {
         "zone": ctx.settings.receipt_zoneinfo.key,
         "day": view_models.format_receipt_date(ctx, ctx.now()),

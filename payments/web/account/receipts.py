@@ -1,26 +1,30 @@
 """What a donor paid: a list, a receipt for each payment, and a statement for each year.
 
-A receipt has no name on it, because we hold none; it has a line to write one on. Days and years are
-those of the zone of receipts.
+A receipt has no name on it, because we hold none; it has a line to write one on. Whoever asks for
+it gets a PDF with the name that Stripe has: read there, printed, and stored nowhere. Days and years
+are those of the zone of receipts.
 """
 
 from datetime import datetime
 from typing import Any
 
-from litestar import Controller, Response, get
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from payments.core.errors import NotFound
-from payments.giving import donor_payments, payment_mail
+from payments.core.errors import InvalidField, NotFound
+from payments.donors import donors
+from payments.giving import donor_address, donor_payments, payment_mail
 from payments.infra.context import Context
+from payments.risk import account_limit
 from payments.web import rendering, request_locale
 from payments.web.account import paging, paper, receipt_papers, view_models
 from payments.web.account.paper import Paper
 from payments.web.account.sign_in import CurrentDonor
-from payments.web.forms import AnyRequest
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest
 
 VALID_YEARS = range(2000, 2100)
+MAX_NAME = 100  # letters of a name on a paper
 
 
 class ReceiptPages(Controller):
@@ -81,6 +85,21 @@ class ReceiptPages(Controller):
             receipt_papers.receipt(ctx, payment), f"receipt-{payment['reference']}.pdf"
         )
 
+    @post("/receipts/{reference:str}/pdf", status_code=200, request_max_body_size=SMALL_FORM_BYTES)
+    async def receipt_pdf_with_name(
+        self,
+        ctx: NamedDependency[Context],
+        donor: NamedDependency[CurrentDonor],
+        reference: FromPath[str],
+    ) -> Response[bytes]:
+        """Return one payment as a PDF with the donor's name, which is asked of Stripe for it."""
+        payment = await _load_payment(ctx, donor, reference)
+        _require_pdf(ctx)
+        name = await _name_at_stripe(ctx, donor)
+        return await _pdf_response(
+            receipt_papers.receipt(ctx, payment, name), f"receipt-{payment['reference']}.pdf"
+        )
+
     @get("/statements/{year:str}")
     async def yearly_statement(
         self,
@@ -113,6 +132,38 @@ class ReceiptPages(Controller):
         return await _pdf_response(
             receipt_papers.statement(ctx, statement), f"statement-{statement['year']}.pdf"
         )
+
+    @post("/statements/{year:str}/pdf", status_code=200, request_max_body_size=SMALL_FORM_BYTES)
+    async def yearly_statement_pdf_with_name(
+        self,
+        ctx: NamedDependency[Context],
+        donor: NamedDependency[CurrentDonor],
+        year: FromPath[str],
+    ) -> Response[bytes]:
+        """Return a year's payments as a PDF with the donor's name, which is asked of Stripe."""
+        statement = await _load_year(ctx, donor, year)
+        _require_pdf(ctx)
+        name = await _name_at_stripe(ctx, donor)
+        return await _pdf_response(
+            receipt_papers.statement(ctx, statement, name), f"statement-{statement['year']}.pdf"
+        )
+
+
+async def _name_at_stripe(ctx: Context, donor: CurrentDonor) -> str:
+    """Return the name that Stripe has of a donor, to print once. Raises InvalidField where it has
+    none that can be printed, TooManyChanges, StripeUnavailable.
+    """
+    await account_limit.use(ctx, donor.donor_id)
+    async with ctx.sessions() as session:
+        found = await donors.get_or_none(session, donor.donor_id)
+    name = None if found is None else await donor_address.name_of_donor(ctx, found)
+    name = " ".join((name or "").split())[:MAX_NAME]
+    if not name or not receipt_papers.can_print(name):
+        raise InvalidField(
+            "Our payment provider has no name of yours that we can print. "
+            "Please write it on the receipt by hand."
+        )
+    return name
 
 
 async def _load_payment(ctx: Context, donor: CurrentDonor, reference: str) -> dict[str, str]:

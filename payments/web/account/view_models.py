@@ -118,6 +118,9 @@ def subscription_view(
         "amount": request_locale.format_amount_or_varying(subscription.money),
         "currency": subscription.currency,
         "frequency": subscription.frequency.value,
+        "fee_cover": _format_cover(subscription),
+        "can_cover": subscription.fee_cover is not None
+        or (subscription.amount is not None and subscription.currency in ctx.settings.stripe_fees),
         "has_day": subscription.every.months is not None,
         "every": frequency.every(subscription.interval, request_locale.current()),
         "state": "cancelling" if is_cancelling else subscription_state(subscription, changes),
@@ -162,6 +165,13 @@ def tell_apart(
         ]
         if len(alike) > 1:
             view["begun"] = format_minute(ctx, subscription.started_at)
+
+
+def _format_cover(subscription: Subscription) -> str:
+    cover = subscription.fee_cover
+    return (
+        "" if cover is None else request_locale.format_amount(Money(cover, subscription.currency))
+    )
 
 
 def _format_minute_or_empty(ctx: Context, at: datetime | None) -> str:
@@ -238,7 +248,7 @@ def payment_view(ctx: Context, payment: DonorPayment) -> dict[str, str]:
         "at": format_receipt_date(ctx, payment.paid_at),
         "frequency": frequency.label(payment.interval, request_locale.current()),
         "reference": payment.reference,
-        "printed_reference": payment.printed_reference,
+        "printed_reference": payment.printed_reference(ctx.settings.receipt_number_prefix),
         "url": f"/manage/receipts/{payment.reference}",
     }
 

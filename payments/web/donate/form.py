@@ -229,6 +229,7 @@ def _parse_request(
     fee = fee_cover.fee_to_add(amount, ctx.settings.stripe_fees) if typed["cover"] else None
     return ContributionRequest(
         money=amount if fee is None else amount + fee,
+        fee_cover=None if fee is None else fee.amount,
         frequency=frequency,
         campaign=_slug_or_empty(typed, "campaign") or None,
         locale=request_locale.language_tag(),

@@ -19,8 +19,9 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.core import frequency, money
+from payments.core import frequency, i18n, ics, money
 from payments.core.brand_settings import DonorMails
+from payments.core.calendar import local_date
 from payments.core.errors import NotFound
 from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.i18n import gettext_noop
@@ -141,6 +142,36 @@ async def request_receipt(ctx: NamedDependency[Context], request: AnyRequest) ->
                 )
                 break
     return Redirect(request_locale.localised_url("/thanks"), status_code=303)
+
+
+@get("/thanks/calendar", include_in_schema=False)
+async def next_payment_calendar(
+    ctx: NamedDependency[Context], request: AnyRequest
+) -> Response[bytes]:
+    """Return the payments to come of the contribution that the page shows, as a calendar file.
+
+    Its words are neutral: a calendar is often shared. Raises NotFound where none is scheduled.
+    """
+    async with ctx.sessions() as session:
+        for one in await _shown(ctx, session, gift_cookie.begun(ctx.settings, request)):
+            subscription = await subscriptions.get_for_contribution(session, one.id)
+            due = None if subscription is None else billing_dates.next_charge_at(subscription)
+            if subscription is None or due is None or one.status is not ContributionStatus.PAID:
+                continue
+            locale = request_locale.current()
+            content = ics.payment_ics(
+                local_date(due, ctx.settings.accounting_zone),
+                months=None if subscription.scheduled_end_at else subscription.every.months,
+                link=i18n.with_lang(f"{ctx.settings.base_url}/manage", locale),
+                locale=locale,
+                now=ctx.now(),
+            )
+            return Response(
+                content,
+                media_type="text/calendar",
+                headers={"content-disposition": 'attachment; filename="note.ics"'},
+            )
+    raise NotFound("There is no payment to come.")
 
 
 def _may_offer_receipt(ctx: Context, contribution: Contribution) -> bool:

@@ -234,7 +234,7 @@ class SupportPages(Controller):
     ) -> Response[str]:
         """Show what erasing does, and that nobody can undo it."""
         async with ctx.sessions() as session:
-            viewed = await support_cases.view_case(session, case)
+            viewed = await support_cases.view_case(session, case, now=ctx.now())
         live = [
             case_view.subscription_view(ctx, entry, viewed)
             for entry in viewed.subscriptions
@@ -344,7 +344,7 @@ async def _render_case(
     error: PaymentsError | None = None,
 ) -> Response[str]:
     async with ctx.sessions() as session:
-        viewed = await support_cases.view_case(session, case)
+        viewed = await support_cases.view_case(session, case, now=ctx.now())
     return layout.render(
         ctx,
         "support_case.html",
