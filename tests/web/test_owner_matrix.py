@@ -194,7 +194,12 @@ async def test_another_donor_and_nobody_learn_and_change_nothing(house: House) -
             for private in (house.gift.id, house.reference, "5.00", "December"):
                 assert private not in answer.text, (name, route, private)
     assert await house.state() == before
-    assert len(house.room.sandbox.requests) == stripe
+    ((customer,),) = await house.room.rows(
+        "SELECT stripe_customer_id FROM subscriptions WHERE contribution_id = :id", id=house.gift.id
+    )
+    asked = house.room.sandbox.requests[stripe:]  # for their own name, on the paper of their year
+    assert [one.method for one in asked] == ["GET"]
+    assert str(customer) not in asked[0].path
 
 
 async def test_a_foreign_id_is_answered_like_one_that_never_was(house: House) -> None:

@@ -114,7 +114,7 @@ def _notes(ctx: Context, name: str) -> list[str]:
         "Amounts returned by this day are deducted."
     )
     if name:
-        held = words(
+        held = request_locale.translate(
             "The name was read at our payment provider for this file; we have not stored it. "
             "Amounts returned by this day are deducted."
         )
