@@ -56,6 +56,8 @@ def test_the_least_that_is_needed_is_enough() -> None:
     assert made.stripe_api_base == "https://api.stripe.com"
     assert made.stripe_webhook_secrets == ()
     assert made.environment == "production"
+    assert set(made.offered_locales) == {"en", "ru", "de", "fr", "es", "uk", "pl", "ar"}
+    assert made.offered_locales[0] == "en"
     assert made.uses_https
     assert not made.livemode
 
@@ -69,6 +71,7 @@ def test_everything_an_operator_may_set_is_read() -> None:
         "STATEMENT_DESCRIPTOR": "EXAMPLE MEDIA",
         "ACCOUNTING_ZONE": "Europe/Amsterdam",
         "DEFAULT_CURRENCY": "eur",
+        "LOCALES": "UK, ru",
         "MAX_GIFT": "usd=500000, EUR = 450000,",
         "LOG_LEVEL": "warning",
         "BASE_URL": "http://localhost:8000/",
@@ -76,6 +79,7 @@ def test_everything_an_operator_may_set_is_read() -> None:
     made = settings.load(RIGHT | {f"PAYMENTS_{name}": value for name, value in more.items()})
     assert made.webhook_signing_keys == (HOOK.encode(), f"{HOOK}2".encode())
     assert made.stripe_requests_per_second == 25
+    assert made.offered_locales == ("uk", "ru")
     assert made.publication_name == "Новости"
     assert made.accounting_zoneinfo.key == "Europe/Amsterdam"
     assert made.max_gift == {"usd": 500000, "eur": 450000}
@@ -115,6 +119,9 @@ def test_everything_an_operator_may_set_is_read() -> None:
         ("stripe_requests_per_second", "fast"),
         ("publication_name", ""),
         ("publication_name", "x" * 81),
+        ("locales", "ru,tlh"),
+        ("locales", "ru,en,ru"),
+        ("locales", "ru en"),
         ("security_contact", "security@example.org"),
         ("security_contact", "mailto:us, them"),
         ("security_contact", "http://example.org/report"),

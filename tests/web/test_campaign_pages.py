@@ -3,8 +3,10 @@
 import httpx
 import pytest
 
+from payments.core import i18n
+from payments.core.campaign_parser import MAX_VARIANTS, TEXT_LIMITS
 from payments.staff.accounts import Role
-from payments.web.staff.campaigns import CAMPAIGNS_URL
+from payments.web.staff.campaigns import CAMPAIGNS_URL, MAX_FORM_BYTES
 from tests.support.campaigns import apply_campaigns, open_page
 from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.newsroom import Newsroom
@@ -72,6 +74,14 @@ async def test_a_colleague_makes_sees_and_changes_a_campaign(newsroom: Newsroom)
         assert [action[:2] for action in await ada.audit_actions()][-2:] == [
             ("campaign_created", "winter on"), ("campaign_changed", "winter on"),
         ]  # fmt: skip
+        # what it says in a language that this newsroom does not offer is there as well
+        form = (await ada.opens(f"{CAMPAIGNS_URL}/winter")).form(f"{CAMPAIGNS_URL}/winter")
+        assert "message_de" not in form.submission()
+        german = {**form.submission(), "message_de": "Ein harter Winter.", "then": "save"}
+        assert (await ada.sends(form.action, **german)).status_code == 303
+        page = await ada.opens(f"{CAMPAIGNS_URL}/winter")
+        fields = page.form(f"{CAMPAIGNS_URL}/winter").submission()
+        assert fields["message_de"] == "Ein harter Winter."
     asked = await open_page(newsroom, "/donate?campaign=winter&currency=eur&frequency=monthly")
     assert asked.form("/donate").submission()["frequency"] == "monthly"
 
@@ -123,6 +133,11 @@ async def test_what_is_refused_is_named_and_nothing_typed_is_lost(
         assert fields[field] == value
     assert fields["message_ru"] == "Трудная зима."
     assert await newsroom.count("campaigns") == 0
+
+
+async def test_the_longest_texts_in_every_language_fit_into_the_form() -> None:
+    letters = sum(limit for limit, _ in TEXT_LIMITS.values()) * len(i18n.SUPPORTED_LOCALES)
+    assert letters * (1 + MAX_VARIANTS) * len("%D0%AF") < 0.9 * MAX_FORM_BYTES
 
 
 async def test_a_field_of_nobody_is_refused(newsroom: Newsroom) -> None:

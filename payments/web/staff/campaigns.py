@@ -31,7 +31,7 @@ from payments.web.staff.guards import FINANCE_ROLES, StaffOnly
 
 CAMPAIGNS_URL = "/staff/campaigns"
 DEFAULT_EVALUATION_DAYS = 30
-MAX_FORM_BYTES = 1024 * 1024  # the texts of five forms in each language, six bytes a letter
+MAX_FORM_BYTES = 2 * 1024 * 1024  # the texts of five forms in each language, six bytes a letter
 
 
 class CampaignPages(Controller):
