@@ -135,8 +135,17 @@ def sandbox(context: click.Context, arguments: tuple[str, ...]) -> None:
 
 @click.command()
 @click.option("--port", default=8000, show_default=True)
-def demo(port: int) -> None:
+@click.option(
+    "--mails",
+    type=click.Choice(["full", "neutral", "none"]),
+    default="neutral",
+    show_default=True,
+    help="What donors are written. In full, the newsroom writes in its own name and protects"
+    " nobody; otherwise donors are protected.",
+)
+def demo(port: int, mails: str) -> None:
     """Everything at once on this machine, with a year of history, to click through."""
+    from payments.core.brand_settings import DonorMails
     from payments.ops.demo import runner
 
-    runner.run(port=port)
+    runner.run(port=port, mails=DonorMails(mails))

@@ -8,6 +8,7 @@ charts                        figures as SVG
 client_probe                  asks the public address what arrives of a client
 context                       settings, database, Stripe client and clock of a process
 db                            engine, sessions, the declarative base, two roles
+demo_clock                    the real time, or later by what a demo was turned
 embedded_postgres             a server for the length of a block
 embedded_postgres_supervisor  ends it with its parent
 idle_connections              whether a pool's connection is alive, mostly without asking

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stripe import StripeClient
 
 from payments.core.settings import Settings
-from payments.infra import db, stripe_client, stripe_refusals, write_guard
+from payments.infra import db, demo_clock, stripe_client, stripe_refusals, write_guard
 
 Now = Callable[[], datetime]
 
@@ -29,11 +29,15 @@ class Context:
 async def open_context(
     settings: Settings,
     *,
-    now: Now = db.utc_now,
+    now: Now | None = None,
     pool_size: int = 10,
     requests_per_second: int | None = None,
 ) -> AsyncIterator[Context]:
-    """Open a context and close it at the end. A connection is made when it is first used."""
+    """Open a context and close it at the end. A connection is made when it is first used.
+
+    The clock is the real one, or the demo's, unless one is given.
+    """
+    now = now or demo_clock.now_of(settings)
     engine = db.create_engine(settings.database_url.get_secret_value(), pool_size=pool_size)
     try:
         async with context_on(

@@ -22,7 +22,7 @@ staff             signing in of colleagues, and who may open which page
 support           one donor at a time, for support
 bearer_token      how tools of the operator show who they are
 cookies           for this host alone
-demo_inbox        the demo's mails
+demo_inbox        the demo's mails and its clock
 errors            problem+json for programs, a page for people
 forms             forms as text, JSON decoded strictly
 health            health checks and metrics

@@ -23,7 +23,7 @@ from payments.core import money, settings
 from payments.core.errors import Unauthenticated
 from payments.core.settings import Settings
 from payments.giving.article_counts import ArticleCounter
-from payments.infra import context, db, logs
+from payments.infra import context, logs
 from payments.infra.context import Context, Now
 from payments.signups import newsletter
 from payments.staff.oidc_provider import OidcProvider
@@ -72,10 +72,11 @@ Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 def create_app(
     given_settings: Settings | None = None,
     *,
-    now: Now = db.utc_now,
+    now: Now | None = None,
     only_webhooks: bool = False,
 ) -> Litestar:
-    """Return the application, from the environment unless settings are given. `now` is its clock.
+    """Return the application, from the environment unless settings are given. `now` is its clock,
+    if not the real one or the demo's.
 
     Raises SettingsError.
     """
@@ -179,7 +180,7 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
     if options.has_sample_article:
         handlers.append(embed.sample_article)
     if options.has_demo_inbox:
-        handlers.append(demo_inbox.list_mails)
+        handlers += [demo_inbox.list_mails, demo_inbox.show_mail, demo_inbox.turn_clock]
     return handlers
 
 

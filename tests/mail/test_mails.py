@@ -2,6 +2,7 @@
 
 import hashlib
 import mailbox
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +19,10 @@ from payments.giving import (
     subscription_sync,
 )
 from payments.giving.change_log import Actor
-from payments.infra import logs
+from payments.infra import db, demo_clock, logs
+from payments.infra.context import open_context
 from payments.mail import links
-from tests.support.donor import months_pass, subscription_id_of
+from tests.support.donor import SAME_ORIGIN_HEADERS, months_pass, subscription_id_of
 from tests.support.mail import (
     ADDRESS,
     GOOD_CARD,
@@ -484,11 +486,40 @@ async def test_the_demo_shows_what_was_sent(database: str, tmp_path: Path) -> No
         page = (await room.web.get("/dev/inbox")).text
         assert "Ежемесячный платёж требует вашего внимания" in page
         assert f'<a href="http://127.0.0.1:8000{mail.link("/fix/")}">' in page
-        assert "&lt;!doctype html&gt;" in page
+        await the_demo_shows_a_mail_and_turns_its_clock(room, page)
+
+
+async def the_demo_shows_a_mail_and_turns_its_clock(room: Newsroom, page: str) -> None:
+    (key,) = re.findall(r'href="(/dev/inbox/[^"]+)"', page)
+    shown = await room.web.get(key)
+    assert "требует вашего внимания" in shown.text
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    assert (await room.web.get("/dev/inbox/nothing")).status_code == 404
+    for address, count in ((ADDRESS, 1), ("nobody@example.org", 0)):
+        some = (await room.web.get("/dev/inbox", params={"to": address})).text
+        assert some.count("<details") == count
+    clock = demo_clock.find(room.settings)
+    assert clock is not None
+    for step in ("day", "hour", "century", ""):
+        sent = await room.web.post("/dev/clock", data={"by": step}, headers=SAME_ORIGIN_HEADERS)
+        assert (sent.status_code, sent.headers["location"]) == (303, "/dev/inbox")
+    assert (await room.web.post("/dev/clock", data={"by": "day"})).status_code == 403
+    assert "1 more days are on their way" in (await room.web.get("/dev/inbox")).text
+    assert (clock.offset(), clock.left()) == (timedelta(0), timedelta(hours=25))
+    assert [clock.move() for _ in range(3)] == [True, True, False]
+    clock.turn(timedelta(days=-1))
+    assert (clock.offset(), clock.left()) == (timedelta(hours=25), timedelta(0))
+    async with open_context(room.settings) as ctx:
+        assert ctx.now() > db.utc_now() + timedelta(hours=24)
+    assert demo_clock.find(room.settings.model_copy(update={"environment": "test"})) is None
 
 
 async def test_only_the_demo_has_a_mailbox(newsroom: Newsroom) -> None:
-    assert (await newsroom.web.get("/dev/inbox")).status_code == 404
+    for answer in (
+        await newsroom.web.get("/dev/inbox"),
+        await newsroom.web.post("/dev/clock", data={"by": "day"}, headers=SAME_ORIGIN_HEADERS),
+    ):
+        assert answer.status_code == 404
 
 
 # --- what is stored afterwards --------------------------------------------------------------------
