@@ -314,7 +314,8 @@ async def test_a_payout_is_proved_line_by_line_and_a_wrong_cent_is_seen(room: Ne
         "Does not equal its transactions"
         in Page((await sees(room, cookie, "/finance/payouts")).text).text
     )
-    assert (await sees(room, cookie, "/finance/payouts/po_unknown")).status_code == 404
+    for unknown in ("po_unknown", "%00", "po_" + "x" * 300):
+        assert (await sees(room, cookie, f"/finance/payouts/{unknown}")).status_code == 404
 
 
 async def test_old_figures_and_months_not_over_say_so(room: Newsroom) -> None:

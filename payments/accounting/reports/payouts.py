@@ -174,9 +174,12 @@ async def get(
     """Return a payout with a page of its items: those after so many, and after how many the next
     begins. Raises NotFound.
     """
+    not_found = NotFound("There is no payout with this id.")
+    if not _PAYOUT_ID.fullmatch(payout_id):
+        raise not_found
     row = (await session.execute(_SUMMARY, {"id": payout_id})).one_or_none()
     if row is None:
-        raise NotFound("There is no payout with this id.")
+        raise not_found
     rows = await session.execute(_ITEMS, {"id": payout_id, "offset": offset})
     items = [PayoutItem(*item) for item in rows]
     more = offset + MAX_ITEMS if len(items) > MAX_ITEMS else None

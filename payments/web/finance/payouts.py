@@ -93,7 +93,7 @@ class PayoutPages(Controller):
         """One payout: every item in it by Stripe's list and by our rows."""
         async with ctx.sessions() as session:
             payout, items, more = await payouts.get(
-                session, payout_id[:255], offset=count_parameter(request, "after")
+                session, payout_id, offset=count_parameter(request, "after")
             )
         label, tone = MATCH_LABELS[payout.match_status]
         return await layout.render(
