@@ -103,7 +103,9 @@ class Settings(MailSettings):
         "own form: ours, products:prod_a,prod_b, metadata:key=value or all",
     )
     accounting_zone: TimeZoneName = Field(
-        "UTC", description="IANA zone in which finance counts months, and of the days donors choose"
+        "UTC",
+        description="IANA zone in which finance counts months, and of the days that donors read "
+        "and choose",
     )
     default_currency: str = Field("usd", description="the currency offered first")
     max_gift: AmountByCurrency = Field(
