@@ -184,14 +184,18 @@ def _may_offer_receipt(ctx: Context, contribution: Contribution) -> bool:
 
 
 async def _receipt_by_mail(ctx: Context, session: AsyncSession, contribution: Contribution) -> str:
-    """Return what is so of a receipt by mail: coming, requested, offered, or empty for none."""
-    if contribution.protected or contribution.status is not ContributionStatus.PAID:
+    """Return what is so of a receipt by mail: coming, requested, offered or none; empty before
+    anything was paid.
+    """
+    if contribution.status is not ContributionStatus.PAID:
         return ""
+    if contribution.protected:
+        return "none"
     if ctx.settings.donor_mails is DonorMails.FULL and smtp.is_configured(ctx.settings):
         is_thanked = await payment_notices.is_thanked(ctx, session, contribution)
-        return "coming" if is_thanked else ""
+        return "coming" if is_thanked else "none"
     if not _may_offer_receipt(ctx, contribution):
-        return ""
+        return "none"
     was_requested = await payment_notices.was_receipt_requested(session, contribution.id)
     return "requested" if was_requested else "offered"
 
