@@ -22,7 +22,7 @@ def are_offered(ctx: Context) -> bool:
 
 def can_print(name: str) -> bool:
     """Whether the papers' font has each letter of a name."""
-    return paper.is_offered(request_locale.current(), name)
+    return paper.is_offered(name)
 
 
 def receipt(ctx: Context, payment: Mapping[str, str], name: str = "") -> Paper:
