@@ -13,6 +13,7 @@ from payments.infra.embedded_postgres import temporary_postgres
 from tests.support import stripe_usage
 from tests.support.database import copy_database, migrated_cluster, stop_autovacuum
 from tests.support.donor import Donor, open_donor_browser
+from tests.support.loops import ANYIO_BACKEND, AnyioBackend
 from tests.support.newsroom import Newsroom, open_newsroom
 
 # Options that run some of the tests.
@@ -68,8 +69,8 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> AnyioBackend:
+    return ANYIO_BACKEND
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,8 @@ def run_with_context(
     An action that asks Stripe is refused with a key of another account than the database's. An
     expected failure ends the command with one line.
     """
+    import uvloop
+
     from payments.infra import context, logs
 
     settings = load_settings()
@@ -108,7 +110,7 @@ def run_with_context(
             return await action(ctx)
 
     with expected_errors():
-        return asyncio.run(run())
+        return uvloop.run(run())
 
 
 async def refuse_other_account(ctx: "Context") -> None:

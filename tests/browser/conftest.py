@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.support.browser import Site, open_browser, open_site
+from tests.support.loops import ANYIO_BACKEND, AnyioBackend
 from tests.support.ports import reserve_port
 
 FOLDER = Path(__file__).parent
@@ -20,9 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="package")
-def anyio_backend() -> str:
+def anyio_backend() -> AnyioBackend:
     """The event loop that these tests share, since they share a browser."""
-    return "asyncio"
+    return ANYIO_BACKEND
 
 
 @pytest.fixture(scope="package")

@@ -1,11 +1,11 @@
 """Two months of ledger entries to look at, to copy and to tamper with."""
 
-import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 
 import psycopg
 import pytest
+import uvloop
 from sqlalchemy.engine import make_url
 
 from payments.sandbox import balance as sandbox_balance
@@ -19,7 +19,7 @@ from tests.support.newsroom import open_newsroom
 def two_months_database(cluster: str) -> Iterator[str]:
     """Two months of a newsroom's ledger, in a database to copy from."""
     with copy_database(cluster) as url:
-        asyncio.run(_play_two_months(url))
+        uvloop.run(_play_two_months(url))
         yield url
 
 

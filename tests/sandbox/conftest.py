@@ -6,12 +6,13 @@ import pytest
 import stripe
 
 from payments.sandbox import Sandbox
+from tests.support.loops import ANYIO_BACKEND, AnyioBackend
 from tests.support.shop import ManualWallClock, Shop, open_shop
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> AnyioBackend:
+    return ANYIO_BACKEND
 
 
 @pytest.fixture(autouse=True)

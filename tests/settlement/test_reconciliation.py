@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import uvloop
 from sqlalchemy import Connection, create_engine, text
 
 from payments.accounting import chain_verification, daily_totals, integrity, integrity_checks
@@ -52,7 +53,7 @@ def year(cluster: str) -> Iterator[str]:
             )
 
     with copy_database(cluster) as url:
-        asyncio.run(live(url))
+        uvloop.run(live(url))
         yield url
 
 

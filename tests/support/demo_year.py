@@ -1,7 +1,8 @@
 """The demo's year, played once: what its sandbox holds then, saved to a file."""
 
-import asyncio
 from pathlib import Path
+
+import uvloop
 
 from payments.ops.demo import runner, seed
 from payments.ops.demo.simulation import ManualClock
@@ -11,7 +12,7 @@ from tests.support.newsroom import NOON, set_up_stripe, settings_for
 
 def play(database_url: str, folder: Path) -> Path:
     """Play the year. Returns the file that `Sandbox.load` reads."""
-    asyncio.run(_play(database_url, folder))
+    uvloop.run(_play(database_url, folder))
     return folder / "sandbox.json"
 
 

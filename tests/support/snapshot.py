@@ -11,7 +11,6 @@ async def newsroom(cluster: str, half_year: Snapshot) -> AsyncIterator[Newsroom]
         yield room
 """
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import uvloop
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
@@ -60,7 +60,7 @@ def take_snapshot(cluster: str, play: Play, **settings: object) -> Iterator[Snap
     This runs an event loop of its own, so that a fixture of a module can do it.
     """
     with copy_database(cluster) as url, TemporaryDirectory() as folder:
-        yield asyncio.run(_play(url, Path(folder, "keys"), play, settings))
+        yield uvloop.run(_play(url, Path(folder, "keys"), play, settings))
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from payments.web.staff import guards
 from tests.support.database import copy_database
 from tests.support.donor import OTHER_EMAIL, SAME_ORIGIN_HEADERS, Donor, open_donor_browser
 from tests.support.http import app_of, routes_of
+from tests.support.loops import ANYIO_BACKEND, AnyioBackend
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.oidc_provider import OidcProvider
 
@@ -132,8 +133,8 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> AnyioBackend:
+    return ANYIO_BACKEND
 
 
 @pytest.fixture(scope="module")

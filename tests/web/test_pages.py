@@ -22,6 +22,7 @@ from payments.web import widget_files
 from payments.web.app import create_app
 from tests.support.database import copy_database
 from tests.support.http import browser, safe
+from tests.support.loops import ANYIO_BACKEND, AnyioBackend
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
 from tests.support.past import has_given
@@ -34,8 +35,8 @@ TOKEN = secret_named("metrics")
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> AnyioBackend:
+    return ANYIO_BACKEND
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.support.database import copy_database
+from tests.support.loops import ANYIO_BACKEND, AnyioBackend
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.refusals import traces
 
 
 @pytest.fixture(scope="package")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> AnyioBackend:
+    return ANYIO_BACKEND
 
 
 @pytest.fixture(scope="package")
