@@ -84,7 +84,7 @@ ${colors((light) => light)}--q:var(--ink);display:block;color-scheme:light dark}
 *{box-sizing:border-box}
 h2,legend,button,input,select{font:inherit;color:inherit}
 section{padding:1rem;background:var(--paper);color:var(--ink);border:1px solid var(--q);border-block-start:4px solid var(--accent);font:1rem/1.5 var(--donate-font,system-ui,sans-serif);overflow-wrap:break-word}
-h2{margin:0 0 .5rem;font-size:1.3rem}
+h2{margin:0 0 .6rem;font-size:1.3rem}
 h2,legend{font-weight:700}
 p{margin:0 0 .6rem}
 fieldset{border:0;margin:0 0 1rem;padding:0;min-inline-size:0}
@@ -95,7 +95,7 @@ legend{padding:0;margin-block-end:.4rem}
 .choice input{position:absolute;left:0;top:0;width:100%;height:100%;margin:0;opacity:0}
 .choice span,#own,select,form>button{display:grid;place-content:center;width:100%;min-height:3rem;padding:.4rem .6rem;border:1.5px solid var(--q);border-radius:var(--donate-radius,3px);background:var(--paper);font-weight:600;text-align:center}
 #own,select{text-align:start;margin-block-start:.5rem}
-form{margin-block-end:.8rem}
+form{margin:0 0 .6rem}
 .choice :checked+span,form>button{background:var(--accent);border-color:var(--accent);color:var(--on-accent)}
 :focus+span{outline:3px solid var(--ink);outline-offset:2px}
 :focus-visible{outline:3px solid var(--ink);outline-offset:2px}
@@ -261,7 +261,7 @@ class DonateForm extends HTMLElement {
 
   #draw(often, much, own) {
     this.#link("donate"); // nothing is drawn that leads nowhere or takes no amount
-    if (!(+this.#fact("min") < this.#fact("max"))) throw Error("min, max");
+    if (!(+this.#fact("min") < this.#fact("max"))) throw Error("max");
     const offered = (this.#fact("offered") || "once monthly annual").split(" ");
     const first = [often, this.#fact("frequency"), offered[1], offered[0]].find((f) => offered.includes(f));
     const codes = Object.keys(this.#fact("currencies")), code = this.#currency;
