@@ -197,7 +197,7 @@ def test_a_page_leads_on_in_the_language_it_is_read_in(page: str) -> None:
     # A form that is sent by GET drops its address's query and carries the language in a field.
     assert [link for link in bare if f'action="{link}"' not in source] == []
     # An Arabic comma is another one: `comma`.
-    assert re.findall(r"[^{]*(?:\}\}|</\w+>), ?(?:\{\{|<)[^}]*", source) == []
+    assert re.findall(r"[^{]*(?:[%}]\}|</\w+>), ?(?:\{[{%]|<)[^}]*", source) == []
 
 
 @pytest.mark.parametrize("locale", TRANSLATED_LOCALES)
