@@ -134,9 +134,10 @@ def notice_for(
 
 
 def protected_country_names(policy: Policy, language_tag: str) -> str:
-    """Return the names of the protected countries in a language, separated by commas."""
+    """Return the names of the protected countries in a language, separated by its commas."""
     names = Locale.parse(language_tag).territories
-    return ", ".join(str(names.get(code, code)) for code in policy.protected_countries)
+    countries = (str(names.get(code, code)) for code in policy.protected_countries)
+    return i18n.comma(language_tag).join(countries)
 
 
 async def enforce_policy(
