@@ -7,34 +7,35 @@ from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any, cast
-from uuid import uuid4
 
 import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
-from payments.giving import card_testing
 from payments.infra import alerts
 from payments.infra.alerts import AlertKind
 from payments.risk import rate_limit
 from payments.risk.risk_level import RiskLevel
-from payments.sandbox.errors import ApiError
 from payments.web.app import create_app
 from tests.support.newsroom import BASE_URL, Newsroom, respellings
 from tests.support.page import Page
 from tests.support.risk import (
     DECLINED,
+    HOME,
+    asks,
+    form,
+    gives,
     open_with_limits,
     seconds_of,
+    sends,
     set_risk_level,
     solved,
+    tries,
     work_of,
 )
-from tests.support.stripe_dashboard import pay_once, with_card
 
 pytestmark = pytest.mark.anyio
 
-HOME = "198.51.100.7"
 TRUSTED = (ip_network("127.0.0.1"),)
 DECLINES = 8  # the setting: fewer than in production, and the same rules
 
@@ -43,30 +44,6 @@ DECLINES = 8  # the setting: fewer than in production, and the same rules
 async def newsroom(database: str) -> AsyncIterator[Newsroom]:
     async with open_with_limits(database, card_testing_declines=DECLINES) as room:
         yield room
-
-
-async def form(room: Newsroom) -> Page:
-    """The form, read for a while."""
-    page = Page((await room.web.get("/donate")).text)
-    room.clock.advance(timedelta(seconds=10))
-    return page
-
-
-async def sends(room: Newsroom, page: Page, ip: str = HOME, **changes: str) -> httpx.Response:
-    """A reader at an address sends what a page holds."""
-    sent = page.form("/donate").submission(**changes)
-    return await room.web.post("/donate", data=sent, headers={"x-forwarded-for": ip})
-
-
-async def gives(room: Newsroom, ip: str = HOME, **changes: str) -> httpx.Response:
-    return await sends(room, await form(room), ip, **changes)
-
-
-async def asks(room: Newsroom, ip: str = HOME, amount: int = 500, **more: object) -> httpx.Response:
-    """A program asks on behalf of an address."""
-    body = {"amount": amount, "frequency": "once", "currency": "usd", **more}
-    headers = {"Idempotency-Key": uuid4().hex, "x-forwarded-for": ip}
-    return await room.web.post("/api/contributions", json=body, headers=headers)
 
 
 # --- the normal level -----------------------------------------------------------------------------
@@ -275,119 +252,6 @@ async def test_a_program_cannot_use_the_proof_of_a_form(newsroom: Newsroom) -> N
     assert (await asks(newsroom, proof=proof)).status_code == 428
 
 
-# --- card testing ---------------------------------------------------------------------------------
-
-
-async def tries(room: Newsroom, count: int, *, declined: int, first: int = 0) -> None:
-    """So many readers pay with a card, and so many of the cards are declined."""
-    for number in range(count):
-        answer = await asks(room, f"10.{first}.{number}.1", amount=2000)
-        assert answer.status_code == 201, answer.text
-        card = DECLINED if number < declined else "4242424242424242"
-        await room.pays(answer.json()["checkout_url"], card)
-    await room.runs_until_idle()
-
-
-async def test_many_declined_cards_raise_the_level_and_call_a_person(newsroom: Newsroom) -> None:
-    await tries(newsroom, DECLINES, declined=3)
-    assert (await asks(newsroom)).status_code == 428
-    assert await newsroom.rows("SELECT kind, closed_at FROM alerts") == [("card_testing", None)]
-    await newsroom.advances_time(timedelta(minutes=61))
-    assert (await asks(newsroom)).status_code == 201
-    await card_testing.scheduled_check(newsroom.ctx)
-    assert await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == []
-
-
-async def test_an_ordinary_share_of_declined_cards_changes_nothing(newsroom: Newsroom) -> None:
-    await tries(newsroom, DECLINES, declined=2)
-    assert (await asks(newsroom)).status_code == 201
-
-
-async def test_mostly_declined_cards_pause_small_gifts_and_no_others(newsroom: Newsroom) -> None:
-    await tries(newsroom, DECLINES, declined=6)
-    refusal = await asks(newsroom, amount=499)
-    assert refusal.status_code == 503
-    assert "5.00 USD" in refusal.json()["detail"]
-    assert refusal.json()["detail"].endswith("Nothing was charged.")
-    page = await gives(newsroom, frequency="monthly", amount_monthly="200")
-    assert page.status_code == 503
-    assert "Nothing was charged." in page.text
-    proof = solved((await newsroom.web.get("/api/challenge")).json())
-    assert (await asks(newsroom, "203.0.113.4", amount=500, proof=proof)).status_code == 201
-    await newsroom.advances_time(timedelta(minutes=15))
-    proof = solved((await newsroom.web.get("/api/challenge")).json())
-    assert (await asks(newsroom, "203.0.113.5", amount=200, proof=proof)).status_code == 201
-
-
-async def test_the_next_pause_takes_less_and_lasts_longer(newsroom: Newsroom) -> None:
-    await tries(newsroom, DECLINES, declined=DECLINES)
-    await newsroom.advances_time(timedelta(minutes=16))
-    for number in range(DECLINES // 4):
-        proof = solved((await newsroom.web.get("/api/challenge")).json())
-        answer = await asks(newsroom, f"10.9.{number}.1", amount=200, proof=proof)
-        await newsroom.pays(answer.json()["checkout_url"], DECLINED)
-    await newsroom.runs_until_idle()
-    await newsroom.advances_time(timedelta(minutes=29))
-    assert (await asks(newsroom, amount=200)).status_code == 503
-    await newsroom.advances_time(timedelta(minutes=2))
-    assert (await asks(newsroom, amount=200)).status_code == 428
-
-
-async def test_declined_renewals_are_no_attack(database: str) -> None:
-    async with open_with_limits(database, card_testing_declines=4) as room:
-        await _renewals_are_declined(room, 5)
-
-
-async def _renewals_are_declined(newsroom: Newsroom, count: int) -> None:
-    for number in range(count):
-        answer = await asks(newsroom, f"10.0.{number}.1", amount=500, frequency="monthly")
-        await newsroom.pays(answer.json()["checkout_url"], "4000000000000341")
-    await newsroom.runs_until_idle()
-    await newsroom.advances_time(timedelta(days=31, hours=2))
-    await newsroom.runs_until_idle()
-    rows = await newsroom.rows("SELECT count(*) FROM charges WHERE status = 'failed'")
-    assert rows != [(0,)]
-    # nor are a shop's, whose charges are nobody's for an hour, or for good
-    customer, card = with_card(newsroom, "buyer@example.org")
-    newsroom.sandbox.fail_card(card)
-    for _ in range(count):
-        with pytest.raises(ApiError):
-            pay_once(newsroom, customer, card, 2900, shop="letters")
-    await newsroom.runs_until_idle()
-    await newsroom.advances_time(timedelta(minutes=2))
-    await card_testing.evaluate(newsroom.ctx)
-    failed = await newsroom.rows("SELECT count(*) FROM charges WHERE status = 'failed'")
-    assert failed > rows
-    assert (await asks(newsroom, "10.1.1.1")).status_code == 201
-    assert await newsroom.rows("SELECT kind FROM alerts WHERE kind = 'card_testing'") == []
-
-
-async def test_a_session_in_which_card_after_card_is_tried_ends(newsroom: Newsroom) -> None:
-    contribution = (await asks(newsroom)).json()
-    for _ in range(5):
-        await newsroom.pays(contribution["checkout_url"], DECLINED)
-    await newsroom.runs_until_idle()
-    assert (await newsroom.contribution(contribution["id"])).status == "expired"
-    assert "Nothing was charged" in await newsroom.thanks(contribution["id"])
-
-
-async def test_a_donor_who_finds_the_right_card_is_left_alone(newsroom: Newsroom) -> None:
-    contribution = (await asks(newsroom)).json()
-    for _ in range(4):
-        await newsroom.pays(contribution["checkout_url"], DECLINED)
-    await newsroom.runs_until_idle()
-    await newsroom.pays(contribution["checkout_url"])
-    await newsroom.runs_until_idle()
-    assert (await newsroom.contribution(contribution["id"])).status == "paid"
-
-
-async def test_a_flood_that_nobody_pays_raises_the_level(newsroom: Newsroom) -> None:
-    for number in range(61):
-        assert (await asks(newsroom, f"10.1{number}.0.1")).status_code == 201
-    await card_testing.scheduled_check(newsroom.ctx)
-    assert (await asks(newsroom)).status_code == 428
-
-
 # --- who tried before -----------------------------------------------------------------------------
 
 
@@ -398,7 +262,7 @@ async def works(room: Newsroom, ip: str = HOME, amount: int = 500) -> httpx.Resp
 
 
 async def returns(room: Newsroom, answer: httpx.Response, ip: str = HOME) -> None:
-    """Back from Stripe's page, where Stripe has refusal us already what became of the gift."""
+    """Back from Stripe's page, after Stripe's events about the gift have come."""
     await room.runs_until_idle()
     headers = {"x-forwarded-for": ip, "cookie": f"gift={answer.json()['id']}"}
     assert "Reference" in (await room.web.get("/thanks", headers=headers)).text
