@@ -27,20 +27,31 @@ def reminder_ics(on: date, *, months: int | None, link: str, locale: str, now: d
     """
     gettext = i18n.translations(locale).gettext
     title, description = gettext(EVENT_TITLE), gettext(EVENT_DESCRIPTION)
-    return _calendar_file(title, description, on, months=months, link=link, now=now)
+    return _calendar_file(title, description, on, months=months, day=on.day, link=link, now=now)
 
 
-def payment_ics(on: date, *, months: int | None, link: str, locale: str, now: datetime) -> bytes:
+def payment_ics(
+    on: date, *, months: int | None, day: int, link: str, locale: str, now: datetime
+) -> bytes:
     """Return a calendar file with an entry for each payment from the next one on, or for that one
     alone, where `months` is not given.
+
+    `day` is the day of the month that payments are counted from: of the 31st, one is on the 28th.
     """
     gettext = i18n.translations(locale).gettext
     title, description = gettext(PAYMENT_TITLE), gettext(PAYMENT_DESCRIPTION)
-    return _calendar_file(title, description, on, months=months, link=link, now=now)
+    return _calendar_file(title, description, on, months=months, day=day, link=link, now=now)
 
 
 def _calendar_file(
-    title: str, description: str, on: date, *, months: int | None, link: str, now: datetime
+    title: str,
+    description: str,
+    on: date,
+    *,
+    months: int | None,
+    day: int,
+    link: str,
+    now: datetime,
 ) -> bytes:
     starts_at = datetime.combine(on, SEND_AT_LOCAL_TIME)  # without a zone: the device's local time
     event = Event()
@@ -54,7 +65,7 @@ def _calendar_file(
     event.add("transp", "TRANSPARENT")
     event.add("class", "PRIVATE")
     if months is not None:
-        event.add("rrule", _recurrence_rule(months, on))
+        event.add("rrule", _recurrence_rule(months, day))
     display_alarm = Alarm()
     display_alarm.add("action", "DISPLAY")
     display_alarm.add("trigger", timedelta())
@@ -67,9 +78,9 @@ def _calendar_file(
     return bytes(calendar_file.to_ical())
 
 
-def _recurrence_rule(months: int, on: date) -> vRecur:
+def _recurrence_rule(months: int, day: int) -> vRecur:
     """Return a rule for the same day of each month or, in a shorter month, its last day."""
     rule: dict[str, object] = {"FREQ": "MONTHLY", "INTERVAL": months}
-    if on.day > 28:
-        rule |= {"BYMONTHDAY": list(range(28, on.day + 1)), "BYSETPOS": -1}
+    if day > 28:
+        rule |= {"BYMONTHDAY": list(range(28, day + 1)), "BYSETPOS": -1}
     return vRecur(rule)

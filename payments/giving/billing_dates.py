@@ -16,18 +16,24 @@ MAX_COUNTED = 120  # charges before an end; how many there are beyond is not sai
 
 def next_charge_at(subscription: Subscription) -> datetime | None:
     """Return when the donor is charged next, after any pause; None when no charge is scheduled."""
-    due, end = next(charges(subscription), None), subscription.scheduled_end_at
-    return None if due is None or (end is not None and due >= end) else due
+    due = next(charges(subscription), None)
+    return due if is_before_end(subscription, due) else None
 
 
-def charges(subscription: Subscription) -> Iterator[datetime]:
+def is_before_end(subscription: Subscription, charge: datetime | None) -> bool:
+    """Whether there is a charge and no scheduled end comes first."""
+    end = subscription.scheduled_end_at
+    return charge is not None and (end is None or charge < end)
+
+
+def charges(subscription: Subscription, *, resumed: bool = False) -> Iterator[datetime]:
     """Yield the charges to come, after any pause and whatever the end; none where none is
-    scheduled.
+    scheduled. With `resumed`, as if the pause ended now.
     """
     due = subscription.current_period_end
     if not subscription.is_live:
         return
-    if subscription.is_paused:
+    if subscription.is_paused and not resumed:
         if subscription.resumes_at is None:
             return
         due = first_charge_after(subscription, subscription.resumes_at)
@@ -36,14 +42,16 @@ def charges(subscription: Subscription) -> Iterator[datetime]:
         due = charge_after(subscription, due)
 
 
-def charges_before_end(subscription: Subscription) -> list[datetime] | None:
+def charges_before_end(
+    subscription: Subscription, *, resumed: bool = False
+) -> list[datetime] | None:
     """Return the charges that come before the scheduled end; None without an end, and where there
-    are too many to count.
+    are too many to count. With `resumed`, as if a pause ended now.
     """
     end = subscription.scheduled_end_at
     if end is None:
         return None
-    before = itertools.takewhile(lambda due: due < end, charges(subscription))
+    before = itertools.takewhile(lambda due: due < end, charges(subscription, resumed=resumed))
     counted = list(itertools.islice(before, MAX_COUNTED + 1))
     return None if len(counted) > MAX_COUNTED else counted
 

@@ -63,13 +63,15 @@ def require_movable(subscription: Subscription) -> datetime:
 def next_payment_on(
     subscription: Subscription, chosen: PaymentDay, *, now: datetime, zone: str
 ) -> date:
-    """Return the day of the next payment if it is moved: in the month or year in which it is due
-    now, or in the one after where that day is over. So none is charged twice. Raises InvalidField.
+    """Return the day of the next payment if it is moved: in the month in which it is due now, or in
+    the one after where that day is over; of a year, the nearest to when it is due now, so that none
+    is paid long before its time. Raises InvalidField.
     """
     due, today = local_date(require_movable(subscription), zone), local_date(now, zone)
     if has_month(subscription):
-        moved = date(due.year, chosen.month or due.month, chosen.day)
-        return moved if moved > today else add_months(moved, 12)
+        years = (due.year - 1, due.year, due.year + 1)
+        days = (date(year, chosen.month or due.month, chosen.day) for year in years)
+        return min((day for day in days if day > today), key=lambda day: abs(day - due))
     moved = due.replace(day=chosen.day)
     return moved if moved > today else add_months(moved, 1)
 

@@ -1,7 +1,7 @@
 """A reader gives, Stripe tells us, the books show it."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -48,6 +48,15 @@ async def test_a_monthly_gift_renews_for_the_contribution_that_began_it(newsroom
         id=gift.id,
     ) == [("income:monthly", 4, 2000)]
     assert await newsroom.count("contributions") == 1
+    # what began on a 31st is on a 30th once, and on the last days afterwards, also in the calendar
+    await newsroom.advances_time(datetime(2027, 3, 31, 12, tzinfo=UTC) - newsroom.ctx.now())
+    later = await has_given(newsroom, 500, "monthly")
+    assert "Next payment 30 April 2027" in await newsroom.thanks(later.id)
+    answer = await newsroom.web.get("/thanks/calendar")
+    (entry,) = Calendar.from_ical(answer.content).walk("VEVENT")
+    assert f"{entry.start:%Y-%m-%d}" == "2027-04-30"
+    assert entry["RRULE"]["BYMONTHDAY"] == [28, 29, 30, 31]
+    assert entry["RRULE"]["BYSETPOS"] == [-1]
 
 
 async def test_a_gift_once_has_no_payment_for_a_calendar(newsroom: Newsroom) -> None:

@@ -103,6 +103,30 @@ async def test_an_end_is_set_after_so_many_payments_and_is_no_churn_before(donor
     assert history == (["end_scheduled donor", "end_moved donor", "cancelled stripe"],)
 
 
+async def test_no_page_names_a_payment_that_an_end_comes_before(donor: Donor) -> None:
+    own = account_page(await donor.gives(500))
+    await donor.signs_in()
+    page = await donor.opens(f"{own}/end")
+    page = await donor.follows_redirect(await donor.submits(page, f"{own}/end", last="2027-01-22"))
+    skip = await donor.opens(f"{own}/skip")
+    assert "Next payment $5.00 , 22 January 2027" in skip.text
+    page = await donor.opens(f"{own}/pause")
+    assert "1 month (22 January 2027)" in page.text
+    assert "2 months" not in page.text
+    assert "Until I resume it" in page.text
+    page = await donor.follows_redirect(await donor.submits(page, f"{own}/pause", months="1"))
+    assert "One more payment will be made, on 22 January 2027" in page.text
+    page = await donor.opens(f"{own}/resume")  # it brings back a payment that was not counted
+    assert "Next payment $5.00 , 22 December 2026" in page.text
+    assert "2 more payments will be made, the last on 22 January 2027" in page.text
+    await donor.follows_redirect(await donor.submits(page, f"{own}/resume"))
+    page = await donor.opens(f"{own}/end")
+    await donor.follows_redirect(await donor.submits(page, f"{own}/end", last="2026-12-22"))
+    page = await donor.opens(f"{own}/skip")
+    assert "Next payment" not in page.text
+    assert "on 22 January 2027. There are no more payments before then" in page.text
+
+
 async def test_an_end_that_stripe_has_already_is_seen_before_another_is_set(donor: Donor) -> None:
     """Made in the dashboard while the page was open; nothing was reported yet."""
     room, gift = donor.room, await donor.gives(6000, "annual")
@@ -242,15 +266,17 @@ async def test_of_an_annual_contribution_the_date_is_chosen(donor: Donor) -> Non
     action = f"{account_page(gift)}/day"
     later = await donor.opens(f"{action}?day=1&month=12")
     assert "Next payment $60.00 , 1 December 2027" in later.text
-    earlier = await donor.opens(f"{action}?day=28&month=2")
-    assert "Next payment $60.00 , 28 February 2027" in earlier.text
+    earlier = await donor.opens(f"{action}?day=28&month=9")
+    assert "Next payment $60.00 , 28 September 2027" in earlier.text
     assert "every year on the same day" in earlier.text
+    much_earlier = await donor.opens(f"{action}?day=5&month=1")  # not six weeks after the last one
+    assert "Next payment $60.00 , 5 January 2028" in much_earlier.text
     answer = await donor.web.get(action, params={"day": "5", "month": "13"})
     assert answer.status_code == 422
     await donor.follows_redirect(await donor.submits(earlier, action))
-    await months_pass(room, 18)
+    await months_pass(room, 23)
     assert await successful_charges(room) == [
-        ("2026-11-22", 6000), ("2027-02-28", 6000), ("2028-02-28", 6000)
+        ("2026-11-22", 6000), ("2027-09-28", 6000), ("2028-09-28", 6000)
     ]  # fmt: skip
 
 

@@ -130,13 +130,18 @@ def _equivalent_amount(subscription: Subscription, frequency: Frequency, ctx: Co
 
 
 def _next_two_charges(ctx: Context, own_subscription: OwnSubscription) -> dict[str, str]:
-    """Return the days of the next charge and of the one after it, empty where there is none."""
+    """Return the days of the next charge and of the one after it, empty where there is none or an
+    end comes first.
+    """
     subscription = own_subscription.subscription
     due = subscription.current_period_end
     then = (
         None
         if due is None
         else billing_dates.first_charge_after(subscription, due + timedelta(days=1))
+    )
+    due, then = (
+        one if billing_dates.is_before_end(subscription, one) else None for one in (due, then)
     )
     return {
         "due": view_models.format_date_or_empty(ctx, due),
@@ -159,12 +164,25 @@ def render_skip(
     )
 
 
+def render_resume(ctx: Context, own_subscription: OwnSubscription) -> Response[str]:
+    """Return the page of the next charge if a pause ends now, and of those before an end."""
+    return render(
+        ctx,
+        own_subscription,
+        "account_resume.html",
+        error=None,
+        resumed=view_models.end_view(ctx, own_subscription.subscription, resumed=True),
+        **_next_two_charges(ctx, own_subscription),
+    )
+
+
 def render_pause(
     ctx: Context, own_subscription: OwnSubscription, *, error: PaymentsError | None = None
 ) -> Response[str]:
     """Return the page of the lengths of a pause, each with the first charge after it.
 
-    A pause is of whole intervals: within a year, one month and twelve skip the same charge.
+    A pause is of whole intervals: within a year, one month and twelve skip the same charge. None is
+    offered after which the contribution ends without a charge.
     """
     subscription = own_subscription.subscription
     step = min(subscription.every.months or 1, MAX_PAUSE_MONTHS)
@@ -172,6 +190,8 @@ def render_pause(
     for months in range(step, MAX_PAUSE_MONTHS + 1, step):
         ends_at = subscription_changes.pause_end(subscription, months, now=ctx.now())
         charged_at = billing_dates.first_charge_after(subscription, ends_at) or ends_at
+        if not billing_dates.is_before_end(subscription, charged_at):
+            break
         choices.append(
             {
                 "value": str(months),

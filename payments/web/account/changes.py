@@ -18,7 +18,7 @@ from payments.giving import cancellations, change_decisions, subscription_change
 from payments.giving.change_log import Actor, ChangeKind
 from payments.infra.context import Context
 from payments.web import request_locale
-from payments.web.account import change_pages, view_models
+from payments.web.account import change_pages
 from payments.web.account.change_pages import FormFields
 from payments.web.account.overview import ASKS_STRIPE, OwnSubscription
 from payments.web.forms import (
@@ -167,14 +167,7 @@ class ChangePages(Controller):
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
         """Show the form that ends a pause, with the next charge."""
-        return change_pages.render(
-            ctx,
-            own_subscription,
-            "account_resume.html",
-            due=view_models.format_date_or_empty(
-                ctx, own_subscription.subscription.current_period_end
-            ),
-        )
+        return change_pages.render_resume(ctx, own_subscription)
 
     @post("/resume", request_max_body_size=SMALL_FORM_BYTES, dependencies=ASKS_STRIPE)
     async def resume_now(

@@ -112,7 +112,6 @@ def subscription_view(
     )
     is_cancelling = cancel_requested_at is not None
     next_charge_at = None if is_cancelling else billing_dates.next_charge_at(subscription)
-    before_end = billing_dates.charges_before_end(subscription)
     return {
         "url": f"/manage/contributions/{subscription.contribution_id}",
         "amount": request_locale.format_amount_or_varying(subscription.money),
@@ -125,9 +124,7 @@ def subscription_view(
         "every": frequency.every(subscription.interval, request_locale.current()),
         "state": "cancelling" if is_cancelling else subscription_state(subscription, changes),
         "cancel_requested": _format_minute_or_empty(ctx, cancel_requested_at),
-        "scheduled_end": format_date_or_empty(ctx, subscription.scheduled_end_at),
-        "payments_left": None if before_end is None else len(before_end),
-        "last_payment": format_date(ctx, before_end[-1]) if before_end else "",
+        **end_view(ctx, subscription),
         "is_live": subscription.is_live,
         "may_be_charged": subscription.may_be_charged,
         "is_paused": subscription.is_paused,
@@ -138,6 +135,18 @@ def subscription_view(
         "ended": _format_minute_or_empty(ctx, subscription.ended_at),
         "again_url": _again_url(subscription),
         "card_expires_soon": subscription.is_live and _card_expires_soon(ctx, subscription),
+    }
+
+
+def end_view(ctx: Context, subscription: Subscription, *, resumed: bool = False) -> dict[str, Any]:
+    """Return the scheduled end, and the payments before it, as they are printed. With `resumed`, as
+    if a pause ended now.
+    """
+    before_end = billing_dates.charges_before_end(subscription, resumed=resumed)
+    return {
+        "scheduled_end": format_date_or_empty(ctx, subscription.scheduled_end_at),
+        "payments_left": None if before_end is None else len(before_end),
+        "last_payment": format_date(ctx, before_end[-1]) if before_end else "",
     }
 
 

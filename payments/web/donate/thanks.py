@@ -159,8 +159,10 @@ async def next_payment_calendar(
             if subscription is None or due is None or one.status is not ContributionStatus.PAID:
                 continue
             locale = request_locale.current()
+            zone = ctx.settings.accounting_zone
             content = ics.payment_ics(
-                local_date(due, ctx.settings.accounting_zone),
+                local_date(due, zone),
+                day=local_date(subscription.billing_anchor_at, zone).day,
                 months=None if subscription.scheduled_end_at else subscription.every.months,
                 link=i18n.with_lang(f"{ctx.settings.base_url}/manage", locale),
                 locale=locale,
