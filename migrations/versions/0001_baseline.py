@@ -1004,6 +1004,7 @@ def ledger_tables() -> None:
         required("occurred_at", TIMESTAMP),
         required("balance_transaction", STRIPE_ID),
         optional("contribution_id", ROW_ID),
+        required("posting_version", sa.SmallInteger),
         required("hash", sa.LargeBinary),
         sa.CheckConstraint(
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_ledger_entries_currency_is_a_code")

@@ -16,6 +16,7 @@ from payments.infra import db
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries, hash_chain
 from payments.ledger.posting_rules import (
+    POSTING_TABLES,
     Attribution,
     LedgerAccount,
     Posting,
@@ -35,9 +36,10 @@ CHAIN_SQL = """
                occurred_at,
                coalesce(lag(seq) OVER by_seq, :after_seq) + 1 AS expected_seq,
                coalesce(lag(hash) OVER by_seq, :after_hash) AS previous_hash,
-               convert_to(concat_ws('|', 'v1', seq, debit, credit, amount, currency,
+               convert_to(concat_ws('|', 'v2', seq, debit, credit, amount, currency,
                    to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-                   balance_transaction, coalesce(contribution_id, '')), 'UTF8') AS row_bytes
+                   balance_transaction, coalesce(contribution_id, ''), posting_version, ''), 'UTF8')
+                   AS row_bytes
           FROM ledger_entries
          WHERE seq > :after_seq OR CAST(:whole_chain AS boolean)
         WINDOW by_seq AS (ORDER BY seq)
@@ -69,6 +71,7 @@ REPLAY_SQL = f"""
            e.hash,
            e.balance_transaction,
            e.contribution_id AS posted_contribution_id,
+           e.posting_version,
            bt.type,
            bt.reporting_category,
            bt.balance_type,
@@ -137,7 +140,8 @@ async def store_verified_head(session: AsyncSession, entry: Row[Any], ctx: Conte
 async def replay_failures(ctx: Context) -> tuple[str, ...]:
     """Compute the ledger in the order it was written; return the first entry that differs.
 
-    An entry depends on nothing but its transaction and the contribution that was paid.
+    An entry depends on nothing but its transaction, the contribution that was paid, and the version
+    of the posting table that it names.
     """
     head, expected = hash_chain.GENESIS_HASH, list[Posting]()
     async with ctx.sessions() as session:
@@ -147,6 +151,9 @@ async def replay_failures(ctx: Context) -> tuple[str, ...]:
         async for row in rows:
             if row.type is None:
                 failure = f"row {row.seq}: {row.balance_transaction} is not Stripe's"
+                break
+            if row.posting_version not in POSTING_TABLES:
+                failure = f"row {row.seq}: its posting table, {row.posting_version}, is unknown"
                 break
             expected = expected or _expected_postings(row)
             head = (
@@ -169,18 +176,23 @@ def _expected_postings(row: Row[Any]) -> list[Posting]:
     if facts.net != facts.amount - facts.fee or sum(amount for _, amount in facts.fees) != row.fee:
         return []
     attribution = None if row.frequency is None else Attribution(row.contribution_id, row.frequency)
-    return postings(facts, attribution)
+    return postings(facts, attribution, version=row.posting_version)
 
 
 def _entry_bytes(row: Row[Any], posting: Posting) -> bytes:
-    is_attributed = needs_contribution(row.type, row.reporting_category)
+    is_attributed = needs_contribution(
+        row.type, row.reporting_category, version=row.posting_version
+    )
     return hash_chain.row_bytes(
-        row.seq,
-        posting.debit,
-        posting.credit,
-        posting.amount,
-        row.currency,
-        row.occurred_at,
-        row.balance_transaction,
-        row.contribution_id if is_attributed else row.posted_contribution_id,
+        hash_chain.ChainedEntry(
+            row.seq,
+            posting.debit,
+            posting.credit,
+            posting.amount,
+            row.currency,
+            row.occurred_at,
+            row.balance_transaction,
+            row.contribution_id if is_attributed else row.posted_contribution_id,
+            row.posting_version,
+        )
     )

@@ -55,7 +55,7 @@ CHUNK_BYTES = 1024**2
 _ENTRIES_SQL = """
     SELECT seq, debit, credit, amount AS amount_minor, currency,
            to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS occurred_at,
-           balance_transaction, contribution_id, encode(hash, 'hex') AS hash
+           balance_transaction, contribution_id, posting_version, encode(hash, 'hex') AS hash
       FROM ledger_entries
      WHERE seq > :after
        AND seq <= :through

@@ -164,14 +164,17 @@ def _check_chain(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Pac
 
 def _entry_bytes(row: Mapping[str, str]) -> bytes:
     return hash_chain.row_bytes(
-        int(row["seq"]),
-        row["debit"],
-        row["credit"],
-        int(row["amount_minor"]),
-        row["currency"],
-        datetime.strptime(row["occurred_at"], hash_chain.TIMESTAMP_FORMAT).replace(tzinfo=UTC),
-        row["balance_transaction"],
-        row["contribution_id"] or None,
+        hash_chain.ChainedEntry(
+            int(row["seq"]),
+            row["debit"],
+            row["credit"],
+            int(row["amount_minor"]),
+            row["currency"],
+            datetime.strptime(row["occurred_at"], hash_chain.TIMESTAMP_FORMAT).replace(tzinfo=UTC),
+            row["balance_transaction"],
+            row["contribution_id"] or None,
+            int(row["posting_version"]),
+        )
     )
 
 

@@ -1,8 +1,8 @@
 """Ledger entries: the double entries of every balance transaction, appended and never changed.
 
-A stored balance transaction is posted by the table in `posting_rules`; a charge is posted only once
-its contribution is known. The entries form a hash chain (`hash_chain`) in the order they were
-posted, and one transaction appends at a time.
+A stored balance transaction is posted by the newest table in `posting_rules`, and each entry says
+by which version; a charge is posted only once its contribution is known. The entries form a hash
+chain (`hash_chain`) in the order they were posted, and one transaction appends at a time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     ForeignKey,
     Index,
+    SmallInteger,
     and_,
     delete,
     select,
@@ -36,6 +37,7 @@ from payments.ledger.posting_rules import (
     Attribution,
     LedgerAccount,
     Posting,
+    current_version,
     needs_contribution,
     postings,
 )
@@ -78,6 +80,7 @@ class LedgerEntry(db.Base):
     contribution_id: Mapped[db.Id | None] = mapped_column(
         ForeignKey("contributions.id"), index=True
     )
+    posting_version: Mapped[int] = mapped_column(SmallInteger)  # of `posting_rules`
     hash: Mapped[bytes]
 
 
@@ -220,19 +223,23 @@ async def _append(session: AsyncSession, pending: Sequence[PendingEntry]) -> Non
         )
     ).one_or_none()
     seq, head = last if last is not None else (0, hash_chain.GENESIS_HASH)
+    version = current_version()
     values = []
     for entry in pending:
         seq += 1
         posting, transaction = entry.posting, entry.transaction
         row = hash_chain.row_bytes(
-            seq,
-            posting.debit,
-            posting.credit,
-            posting.amount,
-            transaction.currency,
-            entry.occurred_at,
-            transaction.id,
-            entry.contribution_id,
+            hash_chain.ChainedEntry(
+                seq,
+                posting.debit,
+                posting.credit,
+                posting.amount,
+                transaction.currency,
+                entry.occurred_at,
+                transaction.id,
+                entry.contribution_id,
+                version,
+            )
         )
         head = hash_chain.next_hash(head, row)
         values.append(
@@ -245,6 +252,7 @@ async def _append(session: AsyncSession, pending: Sequence[PendingEntry]) -> Non
                 "occurred_at": entry.occurred_at,
                 "balance_transaction": transaction.id,
                 "contribution_id": entry.contribution_id,
+                "posting_version": version,
                 "hash": head,
             }
         )

@@ -1,42 +1,54 @@
 """The hash chain over the ledger entries: SHA-256 over a byte form that never changes.
 
     hash  = SHA-256(previous hash ‖ bytes of the entry)
-    entry = v1|seq|debit|credit|amount|currency|occurred_at|balance_transaction|contribution
+    entry = v2|seq|debit|credit|amount|currency|occurred_at|balance_transaction|contribution|
+            posting version|correction
 
-in ASCII, with whole minor units, the second in UTC as 2026-11-22T15:04:05Z, and an empty last part
-where an entry has no contribution. The first previous hash is 32 zero bytes. Every part comes from
-an alphabet without `|`. A change to this form is a new version beside it, never an edit:
+in ASCII and on one line, with whole minor units, the second in UTC as 2026-11-22T15:04:05Z, and the
+version of the posting table. A part is empty where an entry has no contribution, or comes from no
+correction; of one that does it is, in hex, the digest of all that the correction says. The first
+previous hash is 32 zero bytes. Every part comes from an alphabet without `|`. A change to this form
+is a new version beside it, never an edit:
 `tests/ledger/test_hash_chain.py` holds the vectors.
 """
 
 import hashlib
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 GENESIS_HASH = bytes(32)
 TIMESTAMP_FORMAT = "%Y-%m-%dT%H:%M:%SZ"  # in UTC
 
 
-def row_bytes(
-    seq: int,
-    debit: str,
-    credit: str,
-    amount: int,
-    currency: str,
-    occurred_at: datetime,
-    balance_transaction: str,
-    contribution_id: str | None,
-) -> bytes:
+class ChainedEntry(NamedTuple):
+    """What the hash of one entry covers, in the order of its bytes."""
+
+    seq: int
+    debit: str
+    credit: str
+    amount: int
+    currency: str
+    occurred_at: datetime
+    balance_transaction: str
+    contribution_id: str | None
+    posting_version: int
+    correction_digest: bytes | None = None
+
+
+def row_bytes(entry: ChainedEntry) -> bytes:
     """Return the bytes of one entry that its hash covers."""
     parts = (
-        "v1",
-        str(seq),
-        debit,
-        credit,
-        str(amount),
-        currency,
-        occurred_at.astimezone(UTC).strftime(TIMESTAMP_FORMAT),
-        balance_transaction,
-        contribution_id or "",
+        "v2",
+        str(entry.seq),
+        entry.debit,
+        entry.credit,
+        str(entry.amount),
+        entry.currency,
+        entry.occurred_at.astimezone(UTC).strftime(TIMESTAMP_FORMAT),
+        entry.balance_transaction,
+        entry.contribution_id or "",
+        str(entry.posting_version),
+        (entry.correction_digest or b"").hex(),
     )
     assert not any("|" in part for part in parts)
     return "|".join(parts).encode("ascii")

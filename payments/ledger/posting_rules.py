@@ -7,13 +7,17 @@ not in the table, or is in `SUSPENSE_TYPES`, goes to suspense and is never guess
 `tests/ledger/test_posting.py` compares both with the SDK's own list of types, so that an upgrade
 that adds a type fails until somebody decides what it means.
 
+The table has versions, and every entry says by which it was posted: what was decided once stays
+proved by the version it was decided with. A change that would post one transaction otherwise is a
+new version in `POSTING_TABLES`, beside the others, and never an edit of one.
+
 Money that Stripe reserves stays ours: it is in `stripe:held` on its way between two of Stripe's
 balances, and that account is empty once both transactions are posted. A conversion of the balance
 comes as two adjustments with an exchange rate, one in each currency, and passes through
 `clearing:fx`: what is left there in one currency is what was paid for the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -165,6 +169,37 @@ FEE_ACCOUNTS = {"stripe_fee": LedgerAccount.PROCESSING, "tax": LedgerAccount.TAX
 
 
 @dataclass(frozen=True, slots=True)
+class PostingTable:
+    """One version of what is posted where: the mappings above, as they were then."""
+
+    contra_accounts: Mapping[str, LedgerAccount]
+    adjustment_accounts: Mapping[str, LedgerAccount]
+    balance_accounts: Mapping[str, LedgerAccount]
+    fee_accounts: Mapping[str, LedgerAccount]
+    income_accounts: Mapping[str, LedgerAccount]
+    other_accounts: Mapping[LedgerAccount, LedgerAccount]
+
+
+# Every version there ever was; new transactions are posted by the highest. A version that entries
+# were posted by is never changed and never removed: their proof computes them by it again.
+POSTING_TABLES: dict[int, PostingTable] = {
+    1: PostingTable(
+        contra_accounts=CONTRA_ACCOUNTS,
+        adjustment_accounts=ADJUSTMENT_ACCOUNTS,
+        balance_accounts=BALANCE_ACCOUNTS,
+        fee_accounts=FEE_ACCOUNTS,
+        income_accounts=INCOME_ACCOUNTS,
+        other_accounts=OTHER_ACCOUNTS,
+    ),
+}
+
+
+def current_version() -> int:
+    """Return the version by which new transactions are posted."""
+    return max(POSTING_TABLES)
+
+
+@dataclass(frozen=True, slots=True)
 class Attribution:
     """The contribution that a charge, or its refund or dispute, belongs to.
 
@@ -198,35 +233,44 @@ class Posting:
     amount: int
 
 
-def needs_contribution(type_: str, reporting_category: str = "") -> bool:
-    """Whether a transaction is posted only once its contribution is known."""
+def needs_contribution(
+    type_: str, reporting_category: str = "", *, version: int | None = None
+) -> bool:
+    """Whether a transaction is posted only once its contribution is known.
+
+    `version` is that of the posting table, None for the current one.
+    """
     if type_ == ADJUSTMENT_TYPE:
-        return ADJUSTMENT_ACCOUNTS.get(reporting_category) in (
+        table = POSTING_TABLES[version or current_version()]
+        return table.adjustment_accounts.get(reporting_category) in (
             LedgerAccount.DISPUTES,
             LedgerAccount.REFUNDS,
         )
     return type_ in CHARGE_TYPES or type_ in REFUND_TYPES
 
 
-def postings(facts: TransactionFacts, attribution: Attribution | None) -> list[Posting]:
-    """Return the postings of one balance transaction.
+def postings(
+    facts: TransactionFacts, attribution: Attribution | None, *, version: int | None = None
+) -> list[Posting]:
+    """Return the postings of one balance transaction, by a version of the table or the current one.
 
     The attribution's frequency decides which income account a charge is credited to; a charge
     without one goes to suspense. So does a fee whose parts are not its sum: nothing raises.
     """
+    table = POSTING_TABLES[version or current_version()]
     fees = facts.fees
     if sum(amount for _, amount in fees) != facts.fee:
         fees = ((UNEXPLAINED_FEE, facts.fee),)
-    stripe_account = BALANCE_ACCOUNTS.get(facts.balance_type, LedgerAccount.HELD)
-    contra_account = _contra_account(facts, attribution)
+    stripe_account = table.balance_accounts.get(facts.balance_type, LedgerAccount.HELD)
+    contra_account = _contra_account(table, facts, attribution)
     if contra_account is stripe_account:
         contra_account = LedgerAccount.SUSPENSE
-    amounts = {_account_for(contra_account, attribution): facts.amount}
+    amounts = {_account_for(table, contra_account, attribution): facts.amount}
     for fee_type, amount in fees:
-        account = FEE_ACCOUNTS.get(fee_type, LedgerAccount.SUSPENSE)
+        account = table.fee_accounts.get(fee_type, LedgerAccount.SUSPENSE)
         if contra_account is LedgerAccount.DISPUTES and account is LedgerAccount.PROCESSING:
             account = LedgerAccount.DISPUTE_FEES
-        account = _account_for(account, attribution)
+        account = _account_for(table, account, attribution)
         amounts[account] = amounts.get(account, 0) - amount
     return [
         _signed_posting(stripe_account, account, amount)
@@ -235,23 +279,27 @@ def postings(facts: TransactionFacts, attribution: Attribution | None) -> list[P
     ]
 
 
-def _contra_account(facts: TransactionFacts, attribution: Attribution | None) -> LedgerAccount:
+def _contra_account(
+    table: PostingTable, facts: TransactionFacts, attribution: Attribution | None
+) -> LedgerAccount:
     if facts.type in CHARGE_TYPES and attribution is not None:
         if attribution.frequency == OTHER_INCOME:
             return LedgerAccount.OTHER_INCOME
-        return INCOME_ACCOUNTS[attribution.frequency]
+        return table.income_accounts[attribution.frequency]
     if facts.type != ADJUSTMENT_TYPE:
-        return CONTRA_ACCOUNTS.get(facts.type, LedgerAccount.SUSPENSE)
+        return table.contra_accounts.get(facts.type, LedgerAccount.SUSPENSE)
     if facts.reporting_category == CONVERSION_CATEGORY and facts.is_converted:
         return LedgerAccount.CLEARING
-    return ADJUSTMENT_ACCOUNTS.get(facts.reporting_category, LedgerAccount.SUSPENSE)
+    return table.adjustment_accounts.get(facts.reporting_category, LedgerAccount.SUSPENSE)
 
 
-def _account_for(account: LedgerAccount, attribution: Attribution | None) -> LedgerAccount:
+def _account_for(
+    table: PostingTable, account: LedgerAccount, attribution: Attribution | None
+) -> LedgerAccount:
     """Return the account of other income that stands for an account, where that is what it is."""
     if attribution is None or attribution.frequency != OTHER_INCOME:
         return account
-    return OTHER_ACCOUNTS.get(account, account)
+    return table.other_accounts.get(account, account)
 
 
 def _signed_posting(

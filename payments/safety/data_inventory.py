@@ -59,7 +59,7 @@ ACCOUNTING_RECORDS = DataClass(
         "daily_totals": "day frequency currency debit credit amount entries payers"
         " first_time_payers",
         "ledger_entries": "seq debit credit amount currency occurred_at balance_transaction"
-        " contribution_id hash",
+        " contribution_id posting_version hash",
         "payout_transactions": "stripe_payout_id balance_transaction net currency",
         "payouts": "stripe_payout_id status amount currency automatic created_at arrives_on"
         " balance_transaction synced_at method reconciliation_status failure_balance_transaction"

@@ -3,15 +3,25 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from payments.ledger import hash_chain
+from payments.accounting import chain_verification
+from payments.ledger import balance_transactions, entries, hash_chain, posting_rules
+from payments.ledger.hash_chain import ChainedEntry
+from payments.ledger.posting_rules import LedgerAccount
 from tests.support import command_line
 from tests.support.database import copy_database
 from tests.support.database_owner import as_owner, tampering
-from tests.support.ledger import DERIVED_CHECKS, failed_checks, failed_checks_now, rehash_chain
+from tests.support.ledger import (
+    DERIVED_CHECKS,
+    failed_checks,
+    failed_checks_now,
+    rehash_chain,
+    without_stripe,
+)
 from tests.support.newsroom import open_newsroom
 from tests.support.past import has_given
 from tests.support.secret_values import secret_named
@@ -21,34 +31,34 @@ pytestmark = pytest.mark.anyio
 
 # The frozen bytes of a row and the hash of the chain up to it; each row follows the one above.
 VECTORS = """
-v1|1|stripe:balance|income:once|2500|usd|2026-11-22T12:00:01Z|txn_1|00000000000000000000000000000000
-d09f221155c5edf44338ed5694655084a571fef75cda4a8657fa718a91988e66
-v1|2|expense:processing|stripe:balance|103|usd|2026-11-22T12:00:01Z|txn_1|
-8795e5b21d53572f7d7e37075fdaf659b571735c7cf31b373fcb1512d0671017
-v1|3|stripe:balance|income:monthly|500|eur|2026-11-22T23:59:59Z|t_2|0123456789abcdef0123456789abcdef
-512318f30b0021d14316ee4ab8132e88cfbd2ebd18a08ec347dce19dec36549b
-v1|4|stripe:balance|income:annual|200|usd|2026-02-28T23:59:59Z|txn_3|
-e970a753e658511024e7b33aba698f50e48e2e92cea868f607b560b0efd1b297
-v1|5|refunds|stripe:balance|2500|usd|2028-02-29T00:00:00Z|txn_4|00000000000000000000000000000000
-e4deeed26accd008372b1f1029406640f6ef95a88d0e29500aa1ec1923fd114b
-v1|6|stripe:balance|refunds|2500|usd|2028-02-29T00:00:00Z|txn_5|00000000000000000000000000000000
-6b95aad338e12143bfe3a91c297295fa2bee388333296db64f6f4bb11992937b
-v1|7|in-transit|stripe:balance|999999999999|jpy|2026-12-31T23:59:59Z|txn_6|
-ace294d7903c19f60cb41e2c4d7b6b5ac2f75987a1f37aa8dd08d7fd50916bcd
-v1|8|bank|in-transit|999999999999|jpy|2026-12-31T23:59:59Z|txn_6|
-4306e32c017af010d29a5fef4b6030d39dbd1be5528e989085cb4f65f92b8cf4
-v1|9|expense:billing|stripe:balance|1|usd|1970-01-01T00:00:00Z|txn_7|
-244c6063e58c0477a53fa720c1dd41ec45a332c5fb83570a2316fc81085431b8
-v1|10|expense:tax|stripe:balance|21|gbp|2026-11-22T12:00:01Z|txn_8|
-45bdd8c1b07f027d2608b3acafec1e31f7e81e209d0a26590153d7bd40c86453
-v1|11|expense:fx|stripe:balance|7|usd|2026-11-22T12:00:01Z|txn_1NXWPnBcKCaM9aaBCdEfGhIj|
-d014099d5e025488de30233c608360a54cf0535e2e53b76a72edfff1bb355fdb
-v1|12|suspense|stripe:balance|9223372036854775807|kwd|9999-12-31T23:59:59Z|a.dot_and-a-dash|
-4693002c225a8fc62df71aacc7aba818e4f92189793c16a94d19ea1090d885dc
-v1|9223372036854775807|disputes|stripe:balance|1500|usd|2026-11-22T12:00:01Z|txn_9|
-9b35c86475191278bf2c463f433590361c01dcbedb64962ab8e7b67cfff50201
-v1|14|stripe:balance|disputes|1500|usd|2026-11-22T12:00:01Z|txn_9|aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
-6e56e5526d20ba59514f9b72dafc4cc3200ccaa5ab231f0091e067cfb05b5d3c
+v2|1|stripe:balance|income:once|2500|usd|2026-11-22T12:00:01Z|txn_1|00000000000000000000000000000000|1|
+eedc91b3e999c478564a27e2df4e637f72b43159bed9233b419f163422d7dddd
+v2|2|expense:processing|stripe:balance|103|usd|2026-11-22T12:00:01Z|txn_1||1|
+80ee579adb79e307ddc89d175394ee2f176fe153317892e57e41657acacc2a75
+v2|3|stripe:balance|income:monthly|500|eur|2026-11-22T23:59:59Z|t_2|0123456789abcdef0123456789abcdef|1|
+38e4a4fa69d71a16d9135d635fe0a7d877221e4581c07f403a078df4b9d58f81
+v2|4|stripe:balance|income:annual|200|usd|2026-02-28T23:59:59Z|txn_3||1|
+33756c3e15b016f0dd3f62d152055bd80ed69abb51aaa88848bee4f617c1d270
+v2|5|refunds|stripe:balance|2500|usd|2028-02-29T00:00:00Z|txn_4|00000000000000000000000000000000|2|2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881
+b64b919b7184948b8b46bb9e3fc5b74aaf53570d49f3af157e4bc74fcb5b7e65
+v2|6|stripe:balance|refunds|2500|usd|2028-02-29T00:00:00Z|txn_5|00000000000000000000000000000000|1|
+09de43e03c26be91d13dbfac5fd07457acc79ab873b75e682e529e65f1581976
+v2|7|in-transit|stripe:balance|999999999999|jpy|2026-12-31T23:59:59Z|txn_6||1|
+eb0c553a2b308d4132b5420d4974dfd4e00e45f4d38efc280d8eb09ba6ef4095
+v2|8|bank|in-transit|999999999999|jpy|2026-12-31T23:59:59Z|txn_6||1|
+ea0e4c1e368d8a0a782f0d64749e605a45d3b98c890e73079d44a799f11463f2
+v2|9|expense:billing|stripe:balance|1|usd|1970-01-01T00:00:00Z|txn_7||1|
+aaaa2607beee84b29f20fd177fdac344108cddd673c9a4080a04a7ebdc2d3c08
+v2|10|expense:tax|stripe:balance|21|gbp|2026-11-22T12:00:01Z|txn_8||1|
+7c2ae934ca88bf5d52cdcd7fb9ce5b1d165315588bda77cc692e8180d95c2adb
+v2|11|expense:fx|stripe:balance|7|usd|2026-11-22T12:00:01Z|txn_1NXWPnBcKCaM9aaBCdEfGhIj||1|
+59e718ac52af3e6a66d2a10cc49225c11703636f7c536356108911190840b546
+v2|12|suspense|stripe:balance|9223372036854775807|kwd|9999-12-31T23:59:59Z|a.dot_and-a-dash||1|
+c469e1b714de6c53cb776ccb2e65ed074874d794d21ef43b28c02bb573189182
+v2|9223372036854775807|disputes|stripe:balance|1500|usd|2026-11-22T12:00:01Z|txn_9||1|
+cea1a74483c97a90aed8ee3e8a4d2702cae793388ddca641bc4fb704d3e814e8
+v2|14|stripe:balance|disputes|1500|usd|2026-11-22T12:00:01Z|txn_9|aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa|1|
+cd1fecf5d07f9f8613dd851d4ba83dcde03878ef7ef8230c442f1cc1eebaa906
 """
 
 
@@ -56,10 +66,14 @@ def test_the_chain_is_what_it_was_when_these_vectors_were_written() -> None:
     lines, head = VECTORS.split(), hash_chain.GENESIS_HASH
     assert len(lines) == 2 * 14
     for frozen, expected in zip(lines[::2], lines[1::2], strict=True):
-        _, seq, debit, credit, amount, currency, moment, bt, owner = frozen.split("|")
+        _, seq, debit, credit, amount, currency, moment, *rest = frozen.split("|")
+        bt, owner, table, digest = rest
         at = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-        row = (int(seq), debit, credit, int(amount), currency, at, bt, owner or None)
-        assert hash_chain.row_bytes(*row) == frozen.encode()
+        row = ChainedEntry(
+            int(seq), debit, credit, int(amount), currency, at, bt, owner or None, int(table),
+            bytes.fromhex(digest) or None,
+        )  # fmt: skip
+        assert hash_chain.row_bytes(row) == frozen.encode()
         assert hashlib.sha256(head + frozen.encode()).hexdigest() == expected
         head = hash_chain.next_hash(head, frozen.encode())
         assert head.hex() == expected
@@ -69,14 +83,19 @@ def test_a_row_has_one_form_whatever_the_zone_and_the_part_of_a_second() -> None
     noon = datetime(2026, 11, 22, 12, 0, 1, tzinfo=UTC)
     west = timezone(timedelta(hours=-5))
     same = [noon, noon.replace(microsecond=999_999), noon.astimezone(west)]
-    forms = {hash_chain.row_bytes(1, "a", "b", 1, "usd", at, "txn_1", None) for at in same}
-    assert forms == {b"v1|1|a|b|1|usd|2026-11-22T12:00:01Z|txn_1|"}
+    forms = {
+        hash_chain.row_bytes(ChainedEntry(1, "a", "b", 1, "usd", at, "txn_1", None, 1))
+        for at in same
+    }
+    assert forms == {b"v2|1|a|b|1|usd|2026-11-22T12:00:01Z|txn_1||1|"}
 
 
 def test_a_part_that_holds_a_separator_is_refused() -> None:
     with pytest.raises(AssertionError):
         hash_chain.row_bytes(
-            1, "a|b", "c", 1, "usd", datetime(2026, 1, 1, tzinfo=UTC), "txn_1", None
+            ChainedEntry(
+                1, "a|b", "c", 1, "usd", datetime(2026, 1, 1, tzinfo=UTC), "txn_1", None, 1
+            )
         )
 
 
@@ -192,7 +211,7 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
         (
             "UPDATE ledger_entries SET amount = amount - 100 WHERE seq = {converted.seq};"
             "INSERT INTO ledger_entries SELECT 1 + (SELECT max(seq) FROM ledger_entries), debit,"
-            " 'expense:billing', 100, currency, occurred_at, balance_transaction, NULL, hash"
+            " 'expense:billing', 100, currency, occurred_at, balance_transaction, NULL, 1, hash"
             " FROM ledger_entries WHERE seq = {converted.seq}"
         ),
         {"chain": "row {converted.seq} (", "income": ": charged 1500, income 890"},
@@ -200,7 +219,7 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
     "a row too many": (
         (
             "INSERT INTO ledger_entries SELECT seq + 1, 'refunds', 'stripe:balance', 5, 'usd',"
-            " occurred_at, '{income.id}', NULL, hash FROM ledger_entries WHERE seq = {last.seq}"
+            " occurred_at, '{income.id}', NULL, 1, hash FROM ledger_entries WHERE seq = {last.seq}"
         ),
         {"chain": "row ", "posted": "{income.id}: "},
     ),
@@ -308,6 +327,54 @@ async def test_a_forger_who_rehashes_the_chain_is_still_found_out(ledger_copy: s
     assert {*await failed_checks(ledger_copy)} - DERIVED_CHECKS == {"posted", "refunds"}
 
 
+async def test_a_new_version_of_the_posting_table_leaves_what_was_posted_before_proved(
+    ledger_copy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def replayed(url: str) -> tuple[str, ...]:
+        async with without_stripe(url) as ctx:
+            return await chain_verification.replay_failures(ctx)
+
+    first = posting_rules.POSTING_TABLES[1]
+    decided = replace(
+        first, contra_accounts={**first.contra_accounts, "tax_fund": LedgerAccount.TAX}
+    )
+    # decided in a newer version, what was in suspense stays proved, and what comes is posted anew
+    monkeypatch.setitem(posting_rules.POSTING_TABLES, 2, decided)
+    assert await replayed(ledger_copy) == ()
+    with as_owner(ledger_copy) as owner:
+        owner.execute(
+            "INSERT INTO balance_transactions SELECT 'txn_new', type, reporting_category,"
+            " balance_type, -5, 0, -5, currency, fees, NULL, NULL, NULL, occurred_at, available_on"
+            " FROM balance_transactions WHERE type = 'tax_fund'"
+        )
+        owner.execute("INSERT INTO unposted_transactions VALUES ('txn_new')")
+    async with without_stripe(ledger_copy) as ctx, ctx.sessions.begin() as session:
+        waiting = await balance_transactions.unposted(session)
+        assert await entries.post(session, waiting, attributions={}, now=ctx.now()) == 1
+    with as_owner(ledger_copy) as owner:
+        taxes = owner.execute(
+            "SELECT debit, e.amount, posting_version FROM ledger_entries e"
+            " JOIN balance_transactions bt ON bt.id = e.balance_transaction"
+            " WHERE type = 'tax_fund' ORDER BY seq"
+        ).fetchall()
+    assert taxes == [("suspense", 77, 1), ("expense:tax", 5, 2)]
+    assert await replayed(ledger_copy) == ()
+    assert (await failed_checks(ledger_copy)).keys() <= DERIVED_CHECKS
+
+    # edited in place, the table no longer proves what it posted; nor does one that is gone
+    monkeypatch.setitem(posting_rules.POSTING_TABLES, 1, decided)
+    (failure,) = await replayed(ledger_copy)
+    assert failure.endswith(") would be another")
+    monkeypatch.setitem(posting_rules.POSTING_TABLES, 1, first)
+    monkeypatch.delitem(posting_rules.POSTING_TABLES, 2)
+    (failure,) = await replayed(ledger_copy)
+    assert failure.endswith("its posting table, 2, is unknown")
+    # and a row that says another version of itself is another row
+    with tampering(ledger_copy) as owner:
+        owner.execute("UPDATE ledger_entries SET posting_version = 1 WHERE posting_version = 2")
+    assert "(txn_new) was changed" in (await failed_checks(ledger_copy))["chain"][0]
+
+
 REMOVE = """
     CREATE TABLE gone AS SELECT balance_transaction AS id FROM ledger_entries
                           WHERE contribution_id = (SELECT id FROM contributions WHERE amount = 500);
@@ -345,7 +412,7 @@ def test_payments_check_ends_with_4_and_names_the_row(ledger_copy: str) -> None:
     code, rows = run_check(ledger_copy)
     assert code == 4
     assert rows["chain"][0].startswith("row 1 (txn_")
-    assert rows.keys() - {"daily_totals"} == {"chain", "posted", "income"}
+    assert rows.keys() - DERIVED_CHECKS == {"chain", "posted", "income"}
 
 
 def run_check(url: str) -> tuple[int, dict[str, list[str]]]:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from payments.accounting import integrity
 from payments.infra.context import Context, open_context
 from payments.ledger import hash_chain
+from payments.ledger.hash_chain import ChainedEntry
 from tests.support.database_owner import Connection
 from tests.support.newsroom import Newsroom, settings_for
 
@@ -59,10 +60,10 @@ def rehash_chain(owner: Connection) -> None:
     head = hash_chain.GENESIS_HASH
     rows = owner.execute(
         "SELECT seq, debit, credit, amount, currency, occurred_at, balance_transaction,"
-        "       contribution_id FROM ledger_entries ORDER BY 1"
+        "       contribution_id, posting_version FROM ledger_entries ORDER BY 1"
     )
     for seq, (old, *rest) in enumerate(rows.fetchall(), 1):
-        entry = hash_chain.row_bytes(seq, *rest)  # type: ignore[arg-type]  # as the columns are
+        entry = hash_chain.row_bytes(ChainedEntry(seq, *rest))  # type: ignore[arg-type]  # as the columns are
         head = hash_chain.next_hash(head, entry)
         owner.execute(
             "UPDATE ledger_entries SET seq = %s, hash = %s WHERE seq = %s", [seq, head, old]
