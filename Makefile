@@ -12,7 +12,7 @@ READY := .venv/.ready
 # Images and machines that set it would have every test's file rewritten again in each worker.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check audit sbom fmt migrate bench storm interop routes widget lock help
+.PHONY: demo test check audit sbom fmt migrate bench storm interop engines routes widget lock help
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -64,6 +64,9 @@ interop: $(READY) node_modules/.bin/stripe ## Run other people's clients of Stri
 	@$(CLIENTS)/djstripe/bin/python -m pip install --quiet --disable-pip-version-check dj-stripe==$(DJ_STRIPE) \
 	    || { rm -rf $(CLIENTS)/djstripe; echo "dj-stripe could not be fetched and will not be run."; }
 	$(BIN)/pytest -m interop
+
+engines: $(READY) ## Drive readers' journeys in Chromium, Firefox and WebKit, where they are installed
+	$(BIN)/pytest -m engines
 
 routes: $(READY) ## Write the table of the sandbox's routes and parameters into docs
 	$(BIN)/python -m payments.sandbox.route_table > docs/sandbox-routes.md

@@ -246,7 +246,10 @@ class ControlHandlers:
             sessions=[{**s, "amount": amount_and_interval(account, s)} for s in sessions],
             events=[self._event_row(event) for event in events],
         )
-        policy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'"
+        policy = (
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self';"
+            " base-uri 'none'"
+        )
         headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
         return web.Response(text=html, content_type="text/html", headers=headers)
 

@@ -287,7 +287,7 @@ def content_security_policy(shop_url: str | None) -> dict[str, str]:
         parts = urlsplit(shop_url)
         shop_origin = f" {parts.scheme}://{parts.netloc}"
     policy = (
-        "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
-        f"form-action 'self'{shop_origin}"
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+        f"frame-ancestors 'none'; form-action 'self'{shop_origin}"
     )
     return {"Content-Security-Policy": policy}

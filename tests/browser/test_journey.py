@@ -3,18 +3,15 @@ colleague who finds the contribution. With the keyboard alone, with scripts and 
 language, on a small telephone and a wide screen, light and dark, and from right to left.
 """
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.async_api import Page
 
-from payments.core import i18n
 from payments.staff import accounts
 from payments.staff.accounts import Role
-from tests.support import keyboard
+from tests.support import journeys, keyboard
 from tests.support.browser import (
     NARROW,
     WIDE,
@@ -23,10 +20,10 @@ from tests.support.browser import (
     axe_violations,
     is_sound,
     overflow,
+    screenshot,
 )
 
 pytestmark = pytest.mark.anyio
-Look = Callable[[Page, str], Awaitable[None]]
 CASES = [
     pytest.param(True, "en", NARROW, "light", id="scripts-en-narrow-light"),
     pytest.param(True, "ru", WIDE, "dark", id="scripts-ru-wide-dark"),
@@ -41,8 +38,11 @@ def more() -> dict[str, object]:
     return {"environment": "demo"}  # which has a story
 
 
-async def checks(page: Page, locale: str, *, scripts: bool, colours: bool = True) -> None:
+async def checks(
+    page: Page, locale: str, name: str, *, scripts: bool, colours: bool = True
+) -> None:
     """A page is sound, and from right to left as well, where the colours are the same."""
+    await screenshot(page, f"story-{name}-{locale}{'' if scripts else '-plain'}")
     if not scripts:  # axe is a script
         assert await page.get_attribute("html", "lang") == locale
         assert await overflow(page) <= 0, page.url
@@ -63,64 +63,32 @@ async def test_from_a_story_to_the_books(
     options: dict[str, Any] = {"viewport": size, "color_scheme": scheme, "locale": locale}
     async with site.visitor(java_script_enabled=scripts, **options) as visitor:
         page = await visitor.new_page()
-        await gives(site, page, locale, look)
+        await journeys.gives_from_a_story(site, page, locale, look)
         await assert_only_the_gift_is_remembered(visitor)
     async with site.visitor(java_script_enabled=scripts, **options) as colleague:
         page = await colleague.new_page()
         await sees_the_row(site, page, look)
 
 
-async def gives(site: Site, page: Page, locale: str, look: Look) -> None:
-    """Once, twenty dollars, from the story."""
-    say = i18n.translations(locale).gettext
-    await page.goto(f"{site.url}/article")
-    await look(page, locale)
-    await keyboard.reaches(page, say("Monthly"))
-    await page.keyboard.press("ArrowLeft")
-    await keyboard.presses(page, say("Continue"))
-    assert urlsplit(page.url).path == "/donate"
-    query = parse_qs(urlsplit(page.url).query)
-    assert (query["frequency"], query["article"]) == (["once"], ["town-clock"])
-    await look(page, locale)
-    assert await page.locator("input[name=frequency][value=once]").is_checked()
-    await keyboard.reaches(page, "$")  # the suggestion that is ticked
-    await page.keyboard.press("ArrowRight")
-    ticked = page.locator("input[name=amount_once]:checked")
-    amount = await ticked.get_attribute("value")
-    assert amount is not None
-    assert amount.isdecimal()
-    await keyboard.presses(page, say("Continue to secure payment"))
-    assert page.url.startswith(site.room.sandbox.url)
-    await keyboard.pays_at_stripe(page, site)
-    await look(page, locale)
-    await site.room.runs_until_idle()
-    await keyboard.waits_for_the_thanks(page)
-    assert await page.inner_text("h1") == say("Thank you")
-    await look(page, locale)
-    assert await site.room.rows("SELECT amount, frequency FROM contributions") == [
-        (int(amount), "once")
-    ]
-
-
-async def sees_the_row(site: Site, page: Page, look: Look) -> None:
+async def sees_the_row(site: Site, page: Page, look: journeys.Look) -> None:
     """A colleague signs in by a link from the operator and finds the contribution."""
     room = site.room
     await room.runs_sweeps()
     async with room.ctx.sessions.begin() as session:
         token = await accounts.invite(session, "Ada", role=Role.FINANCE, now=room.clock())
     await page.goto(f"{site.url}/staff/enter/{token}")
-    await look(page, "en")
+    await look(page, "en", "enter")
     await keyboard.presses(page, "Sign in")
     assert page.url == f"{site.url}/finance"
-    await look(page, "en")
+    await look(page, "en", "finance")
     ((contribution_id, amount),) = await room.rows("SELECT id, amount FROM contributions")
     assert isinstance(amount, int)
     await page.goto(f"{site.url}/finance/transactions")
-    await look(page, "en")
+    await look(page, "en", "transactions")
     row = page.locator(
         "main tbody tr", has=page.locator(f'a[href="/finance/contributions/{contribution_id}"]')
     )
     assert await row.count() == 1
     assert f"${amount / 100:.2f}" in await row.inner_text()
     await page.goto(f"{site.url}/finance/contributions/{contribution_id}")
-    await look(page, "en")
+    await look(page, "en", "contribution")

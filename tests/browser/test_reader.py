@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from tests.support import keyboard
+from tests.support import journeys, keyboard
 from tests.support.browser import NARROW, Site, is_sound_in_each_light, screenshot
 from tests.support.locales import BOTH_DIRECTIONS
 
@@ -18,34 +18,14 @@ NOT_PAGES = ("/file.json", "/pdf", "/leave")
 NOT_A_READERS = ("/finance", "/staff", "/support")  # pages of the staff, which are in English
 
 
-async def gives_with_a_keyboard(site: Site, page: Page) -> None:
-    await page.goto(f"{site.url}/donate")
-    await keyboard.reaches(page, "Once")
-    await page.keyboard.press("ArrowRight")  # monthly
-    await keyboard.presses(page, "Continue")
-    await keyboard.pays_at_stripe(page, site)
-    await site.room.runs_until_idle()
-    await keyboard.waits_for_the_thanks(page)
-
-
 @pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without JavaScript"])
 async def test_a_reader_gives_changes_and_stops_with_a_keyboard_alone(
     site: Site, scripts: bool
 ) -> None:
     async with site.visitor(viewport=NARROW, java_script_enabled=scripts) as visitor:
         page = await visitor.new_page()
-        await gives_with_a_keyboard(site, page)
-        assert "Thank you" in await page.inner_text("h1")
-        await keyboard.signs_in(site, page)
-        await keyboard.presses(page, "every month")
-        await keyboard.presses(page, "Skip the next payment")
-        await keyboard.presses(page, "Skip the payment")
-        assert "skipped" in await page.inner_text("main")
-        await keyboard.presses(page, "Cancel this contribution")
-        await keyboard.presses(page, "Cancel my contribution")
-        assert "Nothing more will be charged" in await page.inner_text("main")
-    await site.room.runs_until_idle()
-    assert await site.room.rows("SELECT status FROM subscriptions") == [("canceled",)]
+        await journeys.gives_monthly(site, page)
+        await journeys.skips_and_cancels(site, page)
 
 
 @pytest.mark.parametrize("ui_locale", BOTH_DIRECTIONS)

@@ -2,8 +2,8 @@
 day, leading back to the form as it was left, and cancelled; or a calendar file instead.
 """
 
-import re
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ import pytest
 from playwright.async_api import Page
 
 from payments.core import i18n
-from payments.signups import reminder_sender
-from tests.support import keyboard
+from tests.support import journeys, keyboard
 from tests.support.browser import (
     NARROW,
     WIDE,
@@ -24,31 +23,15 @@ from tests.support.browser import (
     screenshot,
 )
 from tests.support.locales import BROWSER_LOCALES
-from tests.support.reminders import DAY, READER, keys
+from tests.support.reminders import READER
 
 pytestmark = pytest.mark.anyio
-TYPED_DATE, DATE = "12122026", "2026-12-12"  # the same in every order of day and month
 CASES = [
     pytest.param(True, "en", WIDE, "light", id="scripts-en"),
     pytest.param(True, "ru", NARROW, "dark", id="scripts-ru"),
     pytest.param(False, "en", NARROW, "light", id="plain-en"),
     pytest.param(False, "ru", WIDE, "dark", id="plain-ru"),
 ]
-
-
-async def works(site: Site) -> None:
-    """Run what the worker runs each minute."""
-    await reminder_sender.enqueue_due(site.room.ctx)
-    await reminder_sender.send_confirmations(site.room.ctx)
-    await site.room.runs_due_jobs()
-
-
-def link(site: Site, path: str) -> str:
-    """The one link of the newest mail whose path begins so."""
-    mail = site.room.mails()[-1]
-    assert mail.to == [READER]
-    (address,) = set(re.findall(rf"{re.escape(site.url + path)}[\w.?=&-]+", mail.part()))
-    return str(address)
 
 
 async def checks(page: Page, locale: str, name: str, *, scripts: bool) -> None:
@@ -60,75 +43,15 @@ async def checks(page: Page, locale: str, name: str, *, scripts: bool) -> None:
     await screenshot(page, f"{name}-{locale}{'' if scripts else '-plain'}")
 
 
-async def asks(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
-    """From the form: every month, and not today."""
-    say = i18n.translations(locale).gettext
-    await page.goto(f"{site.url}/donate?frequency=monthly&amount=1000")
-    await keyboard.reaches(page, say("Remind me later"))
-    async with page.expect_navigation():
-        await page.keyboard.press("Enter")
-    await checks(page, locale, "remind", scripts=scripts)
-    assert "10" in await page.inner_text("main .lede")
-
-
 @pytest.mark.parametrize(("scripts", "locale", "size", "scheme"), CASES)
 async def test_a_reader_asks_confirms_is_reminded_comes_back_and_stops(
     site: Site, scripts: bool, locale: str, size: dict[str, int], scheme: str
 ) -> None:
-    say = i18n.translations(locale).gettext
     options: dict[str, Any] = {"viewport": size, "color_scheme": scheme, "locale": locale}
     async with site.visitor(java_script_enabled=scripts, **options) as visitor:
         page = await visitor.new_page()
-        await asks(site, page, locale, scripts=scripts)
-        await keyboard.reaches(page, say("In a week: %(day)s").partition("%")[0])
-        for _ in range(3):  # past the 1st and a month, to a day of their own
-            await page.keyboard.press("ArrowDown")
-        await keyboard.reaches(page, say("The day"))
-        await page.keyboard.type(TYPED_DATE)
-        assert await page.input_value("#on") == DATE
-        await keyboard.reaches(page, say("E-mail address"))
-        await page.keyboard.type(READER)
-        await keyboard.reaches(page, say("Once more a week later, if I haven't given by then"))
-        await page.keyboard.press("Space")
-        await keyboard.presses(page, say("E-mail me a reminder"))
-        assert await page.inner_text("h1") == say("Check your e-mail")
-        await checks(page, locale, "remind-asked", scripts=scripts)
-        await works(site)
-        await page.goto(link(site, "/remind/confirm/"))
-        await checks(page, locale, "remind-confirm", scripts=scripts)
-        assert await site.room.rows("SELECT state FROM reminders") == [("unconfirmed",)]
-        await keyboard.presses(page, say("Yes, remind me"))
-        assert await page.inner_text("h1") == say("We will remind you")
-        await checks(page, locale, "remind-set", scripts=scripts)
-        await site.room.advances_time(20 * DAY)
-        await works(site)
-        await comes_back(site, page, locale, scripts=scripts)
-        await stops(site, page, locale, scripts=scripts)
+        await journeys.is_reminded(site, page, locale, partial(checks, scripts=scripts))
         await assert_only_the_gift_is_remembered(visitor)
-
-
-async def comes_back(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
-    """The link of the reminder leads to the form as it was left."""
-    assert len(site.room.mails()) == 2
-    await page.goto(link(site, "/back/"))
-    await checks(page, locale, "back", scripts=scripts)
-    assert await page.locator("input[name=frequency][value=monthly]").is_checked()
-    assert await page.locator("input[name=amount_monthly][value='1000']").is_checked()
-    await keyboard.presses(page, i18n.translations(locale).gettext("Continue to secure payment"))
-    assert page.url.startswith(site.room.sandbox.url)
-
-
-async def stops(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
-    say = i18n.translations(locale).gettext
-    await page.goto(link(site, "/remind/stop/"))
-    await checks(page, locale, "remind-stop", scripts=scripts)
-    await keyboard.presses(page, say("Cancel it now"))
-    assert await page.inner_text("h1") == say("No more reminders")
-    await checks(page, locale, "remind-stopped", scripts=scripts)
-    await site.room.advances_time(8 * DAY)
-    await works(site)
-    assert len(site.room.mails()) == 2
-    assert keys(site.room) == []
 
 
 def read(path: Path) -> bytes:
@@ -140,10 +63,10 @@ def read(path: Path) -> bytes:
 async def test_a_calendar_file_leads_back_and_tells_nothing(
     site: Site, scripts: bool, locale: str
 ) -> None:
-    say = i18n.translations(locale).gettext
+    say, look = i18n.translations(locale).gettext, partial(checks, scripts=scripts)
     async with site.visitor(java_script_enabled=scripts, viewport=NARROW, locale=locale) as visitor:
         page = await visitor.new_page()
-        await asks(site, page, locale, scripts=scripts)
+        await journeys.asks_for_a_reminder(site, page, locale, look)
         await keyboard.reaches(page, say("Get a calendar entry"))
         async with page.expect_download() as download:
             await page.keyboard.press("Enter")
@@ -167,7 +90,7 @@ async def test_what_cannot_be_is_said_beside_the_field_and_nothing_is_lost(
     say = i18n.translations(locale).gettext
     async with site.visitor(viewport=NARROW, locale=locale) as visitor:
         page = await visitor.new_page()
-        await asks(site, page, locale, scripts=True)
+        await journeys.asks_for_a_reminder(site, page, locale, partial(checks, scripts=True))
         await page.locator("input[name=when][value=on]").check()
         await page.evaluate("document.querySelector('#on').removeAttribute('max')")
         await page.locator("#on").fill("2031-01-01")

@@ -74,8 +74,8 @@ async def test_the_page_loads_nothing_from_elsewhere_and_tells_nobody_where_it_w
     _, html, headers = await get(session.url)
 
     assert headers["Content-Security-Policy"] == (
-        "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
-        "form-action 'self' https://shop.example"
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'; form-action 'self' https://shop.example"
     )
     assert headers["Referrer-Policy"] == "no-referrer"
     assert "<script" not in html

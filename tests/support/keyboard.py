@@ -16,6 +16,7 @@ OUTLINE = """() => {
   while (one.shadowRoot?.activeElement) one = one.shadowRoot.activeElement
   const wide = (node) => node ? parseFloat(getComputedStyle(node).outlineWidth) : 0
   return wide(one) || wide(one.labels?.[0]) || wide(one.parentElement)
+    || wide(one.nextElementSibling)
 }"""
 STRIPES_FORM = {
     "E-mail": READER_EMAIL,
