@@ -176,8 +176,7 @@ class MailServer:
         self.mails.append(Mail(list(envelope.rcpt_tos), envelope.content))
         if self.lost_responses:
             self.lost_responses -= 1
-            assert isinstance(server.transport, asyncio.WriteTransport)
-            server.transport.abort()
+            cast("asyncio.WriteTransport", server.transport).abort()
         return "250 OK"
 
 
