@@ -117,6 +117,11 @@ def comma(locale: str) -> str:
     return "\N{ARABIC COMMA} " if text_direction(locale) == "rtl" else ", "
 
 
+def semicolon(locale: str) -> str:
+    """Return the semicolon of a language with the space after it."""
+    return "\N{ARABIC SEMICOLON} " if text_direction(locale) == "rtl" else "; "
+
+
 def html_lang_attrs(locale: str) -> dict[str, str]:
     """Return the HTML attributes of a text in a language other than its page's."""
     return {"lang": language_tag(locale), "dir": text_direction(locale)}

@@ -144,6 +144,14 @@ async def require_renewing_at_stripe(ctx: Context, subscription_id: str) -> Subs
     return await require_renewing(ctx, subscription_id)
 
 
+def changed_meanwhile() -> InvalidField:
+    """Return the refusal of a form whose page showed another contribution than there is now."""
+    return InvalidField(
+        "This contribution has changed since this page was opened. Please check again. "
+        "Nothing was changed."
+    )
+
+
 def dates_moved() -> InvalidField:
     """Return the refusal of a form whose page showed other dates than there are now."""
     return InvalidField(

@@ -34,6 +34,11 @@ def gift_of(subscription: Subscription) -> Money | None:
     return total if total is None or cover is None else total - Money(cover, total.currency)
 
 
+def stays_covered(ctx: Context, subscription: Subscription) -> bool:
+    """Whether another amount gets the fee added, as this one has: if it is known."""
+    return subscription.fee_cover is not None and subscription.currency in ctx.settings.stripe_fees
+
+
 def with_fee(ctx: Context, gift: Money, *, covers: bool) -> tuple[Money, Money | None]:
     """Return what a gift takes, and the part of it that is for the fee, if it is to be covered."""
     cover = fee_cover.fee_to_add(gift, ctx.settings.stripe_fees) if covers else None

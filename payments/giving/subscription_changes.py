@@ -72,10 +72,7 @@ async def change_fee_cover(
         raise InvalidField("The payment fee can't be added to this one. Nothing was changed.")
     total, _ = covered_amounts.with_fee(ctx, gift, covers=covers)
     if str(total.amount) != shown_total:
-        raise InvalidField(
-            "This contribution has changed since this page was opened. Please check again. "
-            "Nothing was changed."
-        )
+        raise change_decisions.changed_meanwhile()
     await _change_total(ctx, subscription, gift, covers, actor, idempotency_key)
 
 
@@ -175,8 +172,8 @@ async def _price_change_params(
         "product": product,
         "recurring": {"interval": interval.unit.value, "interval_count": interval.count},
     }
-    said = {}
-    if cover is not None or _covers(subscription):
+    said, metadata = {}, fetched.metadata.to_dict()
+    if cover is not None or _covers(subscription) or metadata.get(covered_amounts.KEY):
         said = {"metadata": covered_amounts.metadata(cover, total)}
     return said | {
         "items": [

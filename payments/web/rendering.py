@@ -30,7 +30,7 @@ def _jinja_environment(locale: str) -> Environment:
     environment.install_gettext_translations(  # type: ignore[attr-defined]  # the i18n extension's
         catalogue, newstyle=True
     )
-    environment.globals["comma"] = i18n.comma(locale)
+    environment.globals |= {"comma": i18n.comma(locale), "semicolon": i18n.semicolon(locale)}
     environment.filters |= {"localised_url": _localised_url_filter, "bdi": _bidi_isolate}
     return environment
 

@@ -21,6 +21,18 @@ from tests.support.page import Page
 pytestmark = pytest.mark.anyio
 
 
+NAMED_AMOUNTS = ("amount", "frequency")
+
+
+def sets_price(room: Newsroom, id_: str, amount: int) -> None:
+    """Have somebody set another amount in Stripe's dashboard."""
+    item = room.sandbox.account.store.objects[id_]["items"]["data"][0]
+    price = {"currency": "usd", "unit_amount": amount, "product": item["price"]["product"],
+             "recurring": {"interval": "month"}}  # fmt: skip
+    change = {"items": [{"id": item["id"], "price_data": price}], "proration_behavior": "none"}
+    room.sandbox.dashboard_request("POST", f"/v1/subscriptions/{id_}", change)
+
+
 @pytest.fixture
 async def newsroom(database: str) -> AsyncIterator[Newsroom]:
     async with open_newsroom(database, stripe_fees="usd=290+30,eur=150+25") as room:
@@ -73,16 +85,32 @@ async def test_the_fee_is_added_and_left_out_again_as_at_the_beginning(donor: Do
     assert page.text.count("Amount changed by you") == 3
     # an amount set in Stripe's dashboard has no part that is known to be for the fee
     id_ = await subscription_id_of(room)
-    item = room.sandbox.account.store.objects[id_]["items"]["data"][0]
-    price = {"currency": "usd", "unit_amount": 900, "product": item["price"]["product"],
-             "recurring": {"interval": "month"}}  # fmt: skip
-    change = {"items": [{"id": item["id"], "price_data": price}], "proration_behavior": "none"}
-    room.sandbox.dashboard_request("POST", f"/v1/subscriptions/{id_}", change)
+    sets_price(room, id_, 900)
     await room.runs_until_idle()
     page = await donor.opens(account_page(gift))
     assert "You give $9.00 every month Status" in page.text
     await months_pass(room, 1)
     assert await successful_charges(room) == [("2026-11-22", 546), ("2026-12-22", 900)]
+
+
+async def test_a_page_that_said_nothing_of_the_fee_adds_none(donor: Donor) -> None:
+    room, own = donor.room, account_page(await donor.gives(1000))
+    await donor.signs_in()
+    before = [(await donor.opens(f"{own}/{name}"), f"{own}/{name}") for name in NAMED_AMOUNTS]
+    page = await donor.opens(f"{own}/fee")
+    page = await donor.follows_redirect(await donor.submits(page, f"{own}/fee"))
+    assert "You give $10.61" in page.text
+    for form_page, url in before:
+        answer = await donor.submits(form_page, url)
+        assert answer.status_code == 422
+        assert "has changed since this page was opened" in well_formed_page(answer).text
+    # an old whole, chosen again after the dashboard set another, has no part for the fee
+    id_ = await subscription_id_of(room)
+    sets_price(room, id_, 900)
+    await room.runs_until_idle()
+    page = await donor.opens(f"{own}/amount")
+    page = await donor.follows_redirect(await donor.submits(page, f"{own}/amount", amount="10.61"))
+    assert "You give $10.61 every month Status" in page.text
 
 
 async def test_no_fee_is_added_in_a_currency_whose_fee_is_not_known(donor: Donor) -> None:

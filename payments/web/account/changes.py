@@ -14,7 +14,7 @@ from payments.core import amount_input
 from payments.core.errors import InvalidField, StripeRejected, StripeUnavailable
 from payments.core.frequency import Frequency
 from payments.core.money import InvalidAmount, Money
-from payments.giving import cancellations, change_decisions, subscription_changes
+from payments.giving import cancellations, change_decisions, covered_amounts, subscription_changes
 from payments.giving.change_log import Actor, ChangeKind
 from payments.infra.context import Context
 from payments.web import request_locale
@@ -55,6 +55,7 @@ class ChangePages(Controller):
         """Change the amount from the next charge on. A refused amount shows the form again."""
         fields = await form_data(request)
         try:
+            _require_same_fee(ctx, own_subscription, fields)
             amount = _parse_amount(own_subscription, fields)
             await subscription_changes.change_amount(
                 ctx,
@@ -90,6 +91,7 @@ class ChangePages(Controller):
         fields = await form_data(request)
         try:
             _require_unmoved_dates(own_subscription, fields)
+            _require_same_fee(ctx, own_subscription, fields)
             amount = _parse_amount(own_subscription, fields)
             other = _parse_frequency(fields.get("frequency", ""))
             await subscription_changes.change_frequency(
@@ -213,6 +215,13 @@ def redirect_done(own_subscription: OwnSubscription, done: ChangeKind) -> Redire
 def _require_unmoved_dates(own_subscription: OwnSubscription, fields: FormFields) -> None:
     if fields.get("shown", "") != change_pages.shown_date(own_subscription):
         raise change_decisions.dates_moved()
+
+
+def _require_same_fee(ctx: Context, own_subscription: OwnSubscription, fields: FormFields) -> None:
+    """Refuse a form whose page said otherwise than now whether the payment fee is added."""
+    is_added = covered_amounts.stays_covered(ctx, own_subscription.subscription)
+    if (fields.get("fee") == "added") is not is_added:
+        raise change_decisions.changed_meanwhile()
 
 
 def _parse_amount(own_subscription: OwnSubscription, fields: FormFields) -> Money:

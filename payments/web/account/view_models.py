@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from payments.core import frequency, i18n
 from payments.core.frequency import OFFERED_FREQUENCIES
 from payments.core.money import Money
-from payments.giving import billing_dates
+from payments.giving import billing_dates, covered_amounts
 from payments.giving.change_log import ChangeKind, SubscriptionChange
 from payments.giving.contributions import Contribution
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
@@ -118,6 +118,7 @@ def subscription_view(
         "currency": subscription.currency,
         "frequency": subscription.frequency.value,
         "fee_cover": _format_cover(subscription),
+        "stays_covered": covered_amounts.stays_covered(ctx, subscription),
         "can_cover": subscription.fee_cover is not None
         or (subscription.amount is not None and subscription.currency in ctx.settings.stripe_fees),
         "has_day": subscription.every.months is not None,
