@@ -2,6 +2,7 @@
 without a 5xx.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -16,7 +17,11 @@ from tests.support.http import app_of
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.secret_values import secret_named
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    # A part in a wrong charset, after one with a file: the framework leaves that, in memory, alone.
+    pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.Spooled:ResourceWarning"),
+]
 FIRST_PAGES = {
     "": ["/", "/donate", "/remind", "/newsletter", "/manage", "/safety", "/article", "/dev/inbox"],
     "donor": ["/manage/contributions"],
@@ -76,7 +81,7 @@ async def answers_without_a_5xx(room: Newsroom, count: int) -> Crowd:
         crowd = Crowd(room, donor, colleague)
         await crowd.send(count)
     failures = [one for one in crowd.fuzzer.failures if one[1].route not in NOT_BY_INPUT]
-    assert failures == []
+    assert Counter((made.method, made.route) for _, made in failures) == {}, failures[:3]
     return crowd
 
 
