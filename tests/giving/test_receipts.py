@@ -205,6 +205,9 @@ async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_sa
         arabic = await read_pdf(donor, f"{link}/pdf?lang=ar")
         for says in ("1 Canal Street, Amsterdam", "15.00", "US$", "إيصال", "الجهة المستلِمة"):
             assert says in arabic, arabic
+        page = await donor.opens(f"{link}?lang=ar")  # the number stays before the street
+        assert "<bdi>1 Canal Street, Amsterdam</bdi>" in page.html
+        assert "<bdi>No goods or services were provided.</bdi>" in page.html
         await donor.opens("/manage/receipts/0123456789abcdef/pdf", status=404)
         await donor.opens("/manage/statements/2025/pdf", status=404)
 
