@@ -215,11 +215,29 @@ def _derive_credentials(key: bytes, link_id: str) -> SignInCredentials:
     """
     (token,) = signing.hmac_digests([key], "sign-in link", link_id)
     (digest,) = signing.hmac_digests([key], "sign-in code", link_id)
+    encoded = base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+    return SignInCredentials(encoded, code_of(digest))
+
+
+def code_of(digest: bytes) -> str:
+    """Return the code that a mail carries for a secret digest."""
     number, code = int.from_bytes(digest, "big"), ""
     for _ in range(CODE_LENGTH):
         number, index = divmod(number, len(CODE_ALPHABET))
         code += CODE_ALPHABET[index]
-    return SignInCredentials(base64.urlsafe_b64encode(token).rstrip(b"=").decode(), code)
+    return code
+
+
+def printed_code(code: str) -> str:
+    """Return a code in two groups, as mails show it."""
+    return f"{code[: CODE_LENGTH // 2]}-{code[CODE_LENGTH // 2 :]}"
+
+
+def typed_code(text: str) -> str:
+    """Return a code as it was mailed: spaces, hyphens, and the marks of direction that come along
+    from a mail are no part of it.
+    """
+    return "".join(filter(str.isalnum, text.upper()))
 
 
 async def _alert_if_many(session: AsyncSession, *, now: datetime) -> None:
@@ -274,9 +292,7 @@ async def redeem_code(session: AsyncSession, *, token: str, code: str, now: date
     None for a wrong code; after `MAX_CODE_ATTEMPTS` the link is invalid. Raises LinkInvalid.
     """
     row = await _get_valid_link(session, token, now=now)
-    # Spaces, hyphens, and the marks of direction that come along from a mail are no part of it.
-    typed_code = "".join(filter(str.isalnum, code.upper()))
-    if row.code_hash != _sha256(f"{row.id}:{typed_code}"):
+    if row.code_hash != _sha256(f"{row.id}:{typed_code(code)}"):
         row.code_attempts += 1
         return None
     return await _start_session(session, row, now=now)

@@ -1,7 +1,8 @@
 """Donor addresses, and names: fetched from Stripe for one mail or paper, neither stored nor logged.
 
-An address that is changed at Stripe is followed: what its customer gave belongs to the donor of the
-new address from then on, and the old mailbox opens none of it.
+An address that is changed at Stripe, there or by its donor here (`safety.address_change`), is
+followed: what its customer gave belongs to the donor of the new address from then on, and the old
+mailbox opens none of it.
 """
 
 import stripe
@@ -158,7 +159,7 @@ async def sync_address(ctx: Context, customer_id: str) -> None:
         )
         await sign_in.end_access(session, donor.id)
         await _notify_if_several(ctx, session, new_id, customer_id)
-        await _delete_if_empty(session, donor.id)
+        await delete_if_empty(session, donor.id)
 
 
 async def _notify_if_several(
@@ -178,7 +179,7 @@ async def _notify_if_several(
         await notify(ctx, session, newest, kind, key=key)
 
 
-async def _delete_if_empty(session: AsyncSession, donor_id: str) -> None:
+async def delete_if_empty(session: AsyncSession, donor_id: str) -> None:
     """Delete a donor of whom nothing is left."""
     gave = select(Contribution.id).where(Contribution.donor_id == donor_id).limit(1)
     if await session.scalar(gave) is None and not await donors.customers_of(session, donor_id):

@@ -8,8 +8,6 @@ from payments.mail import links, render
 from payments.mail.outbox import OutboxMail
 from payments.mail.render import AddressedMail
 
-CODE_GROUP_LENGTH = sign_in.CODE_LENGTH // 2
-
 
 async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     """Return the mail and its address; None for an address nobody gave with, or an unusable link.
@@ -28,10 +26,10 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
         )
     if credentials is None:
         return None
-    locale, code = i18n.negotiate_locale(mail.language), credentials.code
+    locale = i18n.negotiate_locale(mail.language)
     variables = {
         "minutes": int(sign_in.LINK_LIFETIME.total_seconds()) // 60,
         "sign_in_link": links.localised(links.sign_in_link(ctx, credentials.token), locale),
-        "code": f"{code[:CODE_GROUP_LENGTH]}-{code[CODE_GROUP_LENGTH:]}",
+        "code": sign_in.printed_code(credentials.code),
     }
     return AddressedMail(address, render.render(mail.kind, locale, variables))

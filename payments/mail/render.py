@@ -30,7 +30,14 @@ OF_ANOTHER_DIRECTION = frozenset(
 
 
 # Mails that are sent without the outbox, or in place of one of its mails.
-DirectMailKind = Literal["reminder", "reminder_confirm", "newsletter_confirm", "sign_in_invitation"]
+DirectMailKind = Literal[
+    "reminder",
+    "reminder_confirm",
+    "newsletter_confirm",
+    "sign_in_invitation",
+    "address_change_old",
+    "address_change_new",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from payments.risk.rate_limit import ROUNDING_TOLERANCE
 
 CAPACITY = 60  # at once
 REFILL_INTERVAL = timedelta(minutes=1)  # until there is room for one more
+CODES_CAPACITY, CODES_REFILL_INTERVAL = 3, timedelta(hours=8)  # of codes for another address
 
 
 class TooManyChanges(PaymentsError):
@@ -31,15 +32,42 @@ class TooManyChanges(PaymentsError):
         self.retry_after = retry_after
 
 
+class TooManyAddressChanges(PaymentsError):
+    """A donor had codes for another address mailed as often as one may."""
+
+    status = 429
+    code = "too-many-address-changes"
+    title = "Too many codes"
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__(
+            "Codes were sent several times today. Nothing was changed. Please try again tomorrow."
+        )
+        self.retry_after = retry_after
+
+
 async def use(ctx: Context, donor_id: str) -> None:
     """Use one request's share of the limit of a donor; where nobody is known, of a contribution.
 
     Raises TooManyChanges.
     """
-    now = ctx.now()
-    key = buckets.keyed_hash(ctx, f"account {donor_id}")
+    over = await _use(ctx, f"account {donor_id}", REFILL_INTERVAL, CAPACITY)
+    if over > timedelta(0):
+        raise TooManyChanges(over)
+
+
+async def use_address_codes(ctx: Context, donor_id: str) -> None:
+    """Use a donor's share of the codes for another address: whoever gave once could have mails sent
+    to others. Raises TooManyAddressChanges.
+    """
+    over = await _use(ctx, f"address codes {donor_id}", CODES_REFILL_INTERVAL, CODES_CAPACITY)
+    if over > timedelta(0):
+        raise TooManyAddressChanges(over)
+
+
+async def _use(ctx: Context, label: str, interval: timedelta, capacity: int) -> timedelta:
+    """Use one share of a limit. Returns how far over it is, in time: nothing or less if not."""
+    key = buckets.keyed_hash(ctx, label)
     async with ctx.sessions.begin() as session:
-        used = (await buckets.consume(session, now, {key: REFILL_INTERVAL}))[key]
-        over = used - REFILL_INTERVAL * (CAPACITY + ROUNDING_TOLERANCE)
-        if over > timedelta(0):
-            raise TooManyChanges(over)
+        used = (await buckets.consume(session, ctx.now(), {key: interval}))[key]
+    return used - interval * (capacity + ROUNDING_TOLERANCE)

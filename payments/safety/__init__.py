@@ -1,5 +1,6 @@
 """What protects donors: emergency stop, erasure, retention, data inventory, support cases.
 
+address_change       by the donor, who has the old mailbox and the new one
 breaches             what each of those who take something would learn
 data_inventory       what is stored, column by column, until when
 data_requests        what we hold of a donor, and its erasure

@@ -9,6 +9,8 @@ WRITES = {
         giving/cancellations:cancel""",
     "it is fetched, and another card in use is an error; tests/giving/test_debts.py": """
         giving/payment_methods:update giving/payment_methods:update""",
+    "it is fetched, and the donor moves to what Stripe has; tests/donors/test_own_address.py": """
+        safety/address_change:update""",
     "the answer is compared, and what is left raises an alert; tests/giving/test_debts.py": """
         giving/debts:pay giving/debts:void_invoice giving/debts:finalize_invoice""",
     "the answer is compared, and a page whose amount differs is not shown": """

@@ -40,6 +40,10 @@ EVERY_MAIL = [
     for bare in (False, True)
     if not (bare and kind is MailKind.RENEWS_SOON)  # which is not sent without a date
     if locale in EVERY_VARIANT_LOCALES or (interval, bare) in ((MONTH, False), (QUARTER, True))
+] + [
+    (kind, locale, MONTH, False)
+    for kind in ("address_change_old", "address_change_new")
+    for locale in i18n.SUPPORTED_LOCALES
 ]
 
 

@@ -32,7 +32,10 @@ TRUE_IF = {
     MailKind.END_MOVED: f"scheduled_end_at = {SOON}",
 }
 # What may go to any mailbox: each names nothing, and leads to where its owner proves it.
-FOR_ANY_MAILBOX = {"sign_in", "sign_in_invitation", "reminder_confirm", "newsletter_confirm"}
+FOR_ANY_MAILBOX = {
+    *("sign_in", "sign_in_invitation", "reminder_confirm", "newsletter_confirm"),
+    *("address_change_old", "address_change_new"),  # codes alone: tests/donors/test_own_address.py
+}
 PROVED_BY_ITS_OWN_ROW = {"reminder"}  # `verified`: tests/signups/test_abandoned_checkout.py
 
 

@@ -65,6 +65,8 @@ NEVER_CHARGES = {
         safety/stop_actions:void_invoice:finalize_invoice
         safety/stop_actions:void_invoice:void_invoice safety/stop_actions:delete_invoice_item:delete
         settlement/refund_requests:_create_at_stripe:create""",
+    "it changes an address and nothing else": """
+        safety/address_change:_change_at_stripe:update""",
     "it is about no donor": """
         infra/stripe_permissions::expire infra/stripe_permissions::pay
         infra/stripe_health:_answers:raw_request infra/stripe_permissions::update

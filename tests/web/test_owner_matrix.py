@@ -61,6 +61,8 @@ PAGES = {
     Whose.DONOR: {
         "GET /manage/contributions", "GET /manage/payments", "GET /manage/data",
         "GET /manage/data/file.json", "GET /manage/data/erase", "POST /manage/data/erase",
+        "GET /manage/data/address", "POST /manage/data/address",
+        "POST /manage/data/address/codes",
     },
     Whose.OWNER: {
         "GET /manage/contributions/{contribution_id}",

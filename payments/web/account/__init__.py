@@ -7,6 +7,7 @@ card_pages      replacing the card, signed in or by a mail's link
 paper           one sheet as a PDF
 receipt_papers  what stands on the papers of receipts
 receipts        what a donor paid, to print
+address_pages   another e-mail address, by the codes of both mailboxes
 data_requests   what we hold of a donor, as a file, and its erasure
 mail_links      the signed links of mails: cancel a subscription without signing in
 view_models     what these pages and support's print
@@ -24,6 +25,7 @@ from litestar.types import ControllerRouterHandler
 from payments.core.errors import PaymentsError, Unauthenticated
 from payments.web import csrf
 from payments.web.account import (
+    address_pages,
     card_pages,
     changes,
     data_requests,
@@ -51,6 +53,7 @@ def routes() -> list[ControllerRouterHandler]:
             card_pages.CardPages,
             receipts.ReceiptPages,
             data_requests.DataRequestPages,
+            address_pages.AddressPages,
         ],
         guards=[csrf.require_same_origin],
         dependencies={
