@@ -33,7 +33,7 @@ from payments.core.settings import Settings
 from payments.infra import shown_pages
 from payments.infra.context import Context
 from payments.infra.shown_pages import Page
-from payments.web import cookies, csrf, paths
+from payments.web import cookies, csrf, paths, request_locale
 from payments.web.forms import AnyRequest
 
 COOKIE = "shown"
@@ -111,7 +111,9 @@ class PostRedirectGet:
             await answer.pass_on()
             return
         recent.stored_at.append(ctx.now())
-        url = f"{URL}/{page_id}"
+        url = f"{URL}/{page_id}" if takes_cookies else f"{URL}/{page_id}?once={ticket}"
+        with request_locale.use_locale(scope):  # for the page that says that it has expired
+            url = request_locale.localised_url(url)
         cookie = cookies.host_cookie(
             ctx.settings,
             cookies.cookie_name(ctx.settings, COOKIE),
@@ -125,7 +127,7 @@ class PostRedirectGet:
                 "type": "http.response.start",
                 "status": 303,
                 "headers": [
-                    (b"location", (url if takes_cookies else f"{url}?once={ticket}").encode()),
+                    (b"location", url.encode()),
                     (b"content-length", b"0"),
                     cookie.to_encoded_header(),
                     *sent,

@@ -180,8 +180,12 @@ async def test_a_browser_that_takes_no_cookie_sees_its_mistakes_and_links_of_mai
     for _ in range(2):  # and it needs none any more
         sent = await room.web.post("/donate", data=TYPED, headers=AS_BROWSER)
         assert "?" not in sent.headers["location"]
+    russian = await room.web.post("/donate?lang=ru", data=TYPED, headers=AS_BROWSER)
     room.clock.advance(shown_pages.LIFETIME)
     assert (await room.web.get(sent.headers["location"])).status_code == 410
+    expired = await room.web.get(russian.headers["location"])  # in the language that was chosen
+    assert expired.status_code == 410
+    assert '<html lang="ru"' in expired.text
     await schedules.purge_requests(room.ctx)
     room.web.cookies.clear()
     links = [path for path, why in csrf.EXEMPT_ROUTES.items() if why == csrf.SIGNED_LINK]
