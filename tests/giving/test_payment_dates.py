@@ -311,6 +311,9 @@ async def test_what_is_paused_owed_or_set_to_end_says_what_comes_first(donor: Do
     await months_pass(room, 1)
     await donor.signs_in()
     assert "replace the card first" in (await donor.opens(action)).text
+    page = await donor.opens(f"{account_page(gift)}/end")  # of no payment that may come yet
+    assert "1 payment (22 January 2027)" in page.text
+    assert "may be asked again in the next few days" in page.text
 
 
 @pytest.mark.parametrize(
