@@ -8,6 +8,9 @@ filled-in form: sent twice, it is done once.
 
 import contextlib
 import json
+from collections.abc import Callable
+
+import stripe
 
 from payments.core.errors import InvalidField, NotFound, StripeUnavailable
 from payments.giving import (
@@ -49,6 +52,9 @@ async def update_at_stripe(
         ctx, subscription, kind, params, actor=actor, idempotency_key=idempotency_key
     )
     if decision.done_at is not None:
+        await require_still(
+            ctx, subscription_id, lambda now: change_requests.has_come_about(params, now)
+        )
         return
     calls = [change_requests.update_call(ctx, subscription_id, params)]
     if subscription.status is SubscriptionStatus.PAUSED and "pause_collection" in params:
@@ -59,6 +65,16 @@ async def update_at_stripe(
     if "pause_collection" in params and subscription.status in ARREARS_STATUSES:
         with contextlib.suppress(StripeUnavailable):  # a job does it as well
             await debts.void_all(ctx, subscription_id)
+
+
+async def require_still(
+    ctx: Context, subscription_id: str, has_come_about: Callable[[stripe.Subscription], bool]
+) -> None:
+    """Raise InvalidField where a change that was done has been taken back since: a form that is
+    sent again says nothing of that, and does not do it again unseen.
+    """
+    if not has_come_about(await subscription_sync.fetch(ctx, subscription_id)):
+        raise changed_meanwhile()
 
 
 async def decide(

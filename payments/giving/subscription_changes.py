@@ -8,6 +8,8 @@ StripeRejected, ChangeNotMade or StripeUnavailable.
 from datetime import datetime, timedelta
 from typing import Any
 
+import stripe
+
 from payments.core.calendar import add_months
 from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency, Interval, IntervalUnit
@@ -263,9 +265,13 @@ async def resume(
         ctx, subscription, ChangeKind.RESUMED, {}, actor=actor, idempotency_key=idempotency_key
     )
     if decision.done_at is None:
-        await change_requests.carry_out(
-            ctx, decision, calls, lambda after: not change_requests.is_paused(after)
-        )
+        await change_requests.carry_out(ctx, decision, calls, _is_charged)
+    else:
+        await change_decisions.require_still(ctx, subscription_id, _is_charged)
+
+
+def _is_charged(fetched: stripe.Subscription) -> bool:
+    return not change_requests.is_paused(fetched)
 
 
 def _pause_params(until: datetime | None) -> dict[str, Any]:

@@ -114,12 +114,24 @@ async def test_no_page_names_a_payment_that_an_end_comes_before(donor: Donor) ->
     assert "1 month (22 January 2027)" in page.text
     assert "2 months" not in page.text
     assert "Until I resume it" in page.text
-    page = await donor.follows_redirect(await donor.submits(page, f"{own}/pause", months="1"))
+    pause, one_month = page, {"months": "1"}
+    page = await donor.follows_redirect(await donor.submits(pause, f"{own}/pause", **one_month))
     assert "One more payment will be made, on 22 January 2027" in page.text
+    await donor.follows_redirect(await donor.submits(pause, f"{own}/pause", **one_month))
     page = await donor.opens(f"{own}/resume")  # it brings back a payment that was not counted
     assert "Next payment $5.00 , 22 December 2026" in page.text
     assert "2 more payments will be made, the last on 22 January 2027" in page.text
     await donor.follows_redirect(await donor.submits(page, f"{own}/resume"))
+    # the same form, sent again after its change was taken back, does not say that it was done
+    answer = await donor.submits(pause, f"{own}/pause", **one_month)
+    assert answer.status_code == 422
+    assert "has changed since this page was opened" in well_formed_page(answer).text
+    assert (
+        donor.room.sandbox.account.store.objects[await subscription_id_of(donor.room)][
+            "pause_collection"
+        ]
+        is None
+    )
     page = await donor.opens(f"{own}/end")
     await donor.follows_redirect(await donor.submits(page, f"{own}/end", last="2026-12-22"))
     page = await donor.opens(f"{own}/skip")

@@ -164,13 +164,15 @@ def render_skip(
     )
 
 
-def render_resume(ctx: Context, own_subscription: OwnSubscription) -> Response[str]:
+def render_resume(
+    ctx: Context, own_subscription: OwnSubscription, *, error: PaymentsError | None = None
+) -> Response[str]:
     """Return the page of the next charge if a pause ends now, and of those before an end."""
     return render(
         ctx,
         own_subscription,
         "account_resume.html",
-        error=None,
+        error=error,
         resumed=view_models.end_view(ctx, own_subscription.subscription, resumed=True),
         **_next_two_charges(ctx, own_subscription),
     )

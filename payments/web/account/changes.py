@@ -179,12 +179,16 @@ class ChangePages(Controller):
         request: AnyRequest,
     ) -> Response[Any]:
         """End a pause; nothing is charged before the next date."""
-        await subscription_changes.resume(
-            ctx,
-            own_subscription.subscription_id,
-            actor=Actor.DONOR,
-            idempotency_key=idempotency_key(await form_data(request)),
-        )
+        fields = await form_data(request)
+        try:
+            await subscription_changes.resume(
+                ctx,
+                own_subscription.subscription_id,
+                actor=Actor.DONOR,
+                idempotency_key=idempotency_key(fields),
+            )
+        except FORM_ERRORS as error:
+            return change_pages.render_resume(ctx, own_subscription, error=error)
         return redirect_done(own_subscription, ChangeKind.RESUMED)
 
     @get("/stop")
