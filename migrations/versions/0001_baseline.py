@@ -18,6 +18,7 @@ depends_on: str | Sequence[str] | None = None
 
 ROLE = "payments_app"
 APPEND_ONLY = (
+    "account_maps",
     "audit_entries",
     "balance_transactions",
     "ledger_entries",
@@ -501,6 +502,7 @@ def drop_tables() -> None:
             charges, subscription_changes, contributions, payment_intent_links, subscriptions,
             balance_transactions, unposted_transactions, ledger_entries, disputes,
             fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
+            account_maps,
             daily_totals_positions, integrity_checks, month_snapshots, period_closings,
             verified_heads, late_entries, mail_refusals, muted_subscriptions, outbox_mails,
             emergency_stops, quarantines, rate_limit_buckets, daily_salts, risk_state,
@@ -1178,6 +1180,14 @@ def settlement_tables() -> None:
 
 
 def accounting_tables() -> None:
+    op.create_table(
+        "account_maps",
+        required("id", sa.Integer, sa.Identity(always=True)),
+        required("saved_at", TIMESTAMP),
+        required("saved_by", sa.String(80)),
+        required("names", JSONB),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_account_maps")),
+    )
     op.create_table(
         "daily_totals",
         required("day", sa.Date),

@@ -13,7 +13,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,18 +22,22 @@ from zoneinfo import ZoneInfo
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import pack_verification, period_close
 from payments.accounting.exports import (
     ZIP_TIMESTAMP,
+    account_map,
     csv_stream,
     csv_tables,
     journals,
     ledger_entries,
+    program_files,
     transactions_csv,
 )
 from payments.accounting.exports.journal_format import JournalFormat
-from payments.accounting.exports.journals import Journal
+from payments.accounting.exports.journals import ProgramRefuses
+from payments.accounting.exports.program_rules import Names
 from payments.accounting.pack_verification import (
     ENTRIES_FILE,
     FORMAT_NAME,
@@ -44,6 +48,7 @@ from payments.accounting.pack_verification import (
 )
 from payments.accounting.period_close import PeriodClosing
 from payments.accounting.reports import payouts, period
+from payments.accounting.reports.period import Period
 from payments.accounting.reports.transaction_filters import Filters
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
@@ -51,6 +56,7 @@ from payments.infra.context import Context
 from payments.ledger import hash_chain
 
 CHUNK_BYTES = 1024**2
+ACCOUNT_MAP_FILE, LEFT_OUT_FILE = "account-map.csv", "journals-left-out.txt"
 # The entries of the chain since the closing before, whatever month they are of.
 _ENTRIES_SQL = """
     SELECT seq, debit, credit, amount AS amount_minor, currency,
@@ -152,9 +158,9 @@ async def _write_files(
         )
         await _write_chunks(folder / ENTRIES_FILE, rows)
     async with ctx.sessions() as session:
-        built = await journals.build(session, zone, month, accounts=journals.account_names(None))
+        names = await account_map.current_names(session, at=closing.closed_at)
+        small_files = await _program_files(session, zone, month, names, f"journal {description}")
         all_payouts = await payouts.list_all(session)
-    small_files = _program_journals(built, description)
     small_files["payouts.csv"] = csv_tables.payouts_csv(
         (one for one in all_payouts if month.contains(one.created_at.astimezone(zone).date())),
         exported_in=f"payouts {description}",
@@ -163,17 +169,29 @@ async def _write_files(
         await asyncio.to_thread((folder / name).write_bytes, data)
 
 
-def _program_journals(built: Sequence[Journal], label: str) -> dict[str, bytes]:
-    """Return the journals for accountants' programs, by currency where a program takes one."""
-    description = f"journal {label}"
-    beancount = journals.render(JournalFormat.BEANCOUNT, built, description=description)
-    files = {"journal.beancount": beancount[0]}
-    for currency in sorted({journal.currency for journal in built}):
-        of_currency = [journal for journal in built if journal.currency == currency]
-        for program in (JournalFormat.XERO, JournalFormat.QBO):
-            parts = journals.render(program, of_currency, description=description)
-            for number, data in enumerate(parts, 1):
-                files[f"journal-{program}-{currency}-{number:02}.csv"] = data
+async def _program_files(
+    session: AsyncSession, zone: ZoneInfo, month: Period, names: Names, description: str
+) -> dict[str, bytes]:
+    """Return the files for accounting programs, the account map they are named by, and which were
+    left out because their program would refuse them.
+    """
+    files, left_out = {ACCOUNT_MAP_FILE: account_map.to_csv(names)}, []
+    built = await journals.build(session, zone, month)
+    currencies = sorted({journal.currency for journal in built})
+    for journal_format in (one for one in JournalFormat if one is not JournalFormat.CSV):
+        for currency in currencies if journal_format.takes_one_currency else [None]:
+            try:
+                made = await program_files.make(
+                    session, zone, journal_format, month, names,
+                    currency=currency, description=description,
+                )  # fmt: skip
+            except ProgramRefuses as error:
+                left_out.append(f"{journal_format.label} {currency or ''}: {error.detail}")
+                continue
+            prefix = "" if journal_format.takes_one_currency else f"{journal_format}-"
+            files |= {prefix + name: data for name, data in made.items()}
+    if left_out:
+        files[LEFT_OUT_FILE] = "".join(f"{line}\n" for line in left_out).encode()
     return files
 
 

@@ -1,6 +1,7 @@
 """The operator's commands, put together. Each module is one command or one group of them.
 
 __main__          `python -m payments.cli`
+accounts          `accounts`
 campaigns         `campaigns`
 common            what the commands share: context, exit codes, files, progress
 doctor            `doctor`
@@ -25,6 +26,7 @@ module. Every room and door may be imported.
 import click
 
 from payments.cli import (
+    accounts,
     campaigns,
     doctor,
     embed,
@@ -63,6 +65,7 @@ COMMANDS = (
     reports.report,
     export.export,
     period.period,
+    accounts.accounts,
     campaigns.campaigns,
     embed.embed,
     newsletter.newsletter,

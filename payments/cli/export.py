@@ -5,20 +5,17 @@ another is named; `all` is everything.
 """
 
 import sys
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
 from payments.accounting.exports.journal_format import JournalFormat
 from payments.cli.common import (
     EXIT_PROBLEMS,
-    INPUT_FILE,
     OUTPUT_FILE,
     echo_stderr,
-    open_private,
     output_file,
     progress_of,
     run_with_context,
@@ -87,63 +84,29 @@ def export_transactions(
 )
 @_period_option
 @_currency_option
-@click.option(
-    "--accounts",
-    type=INPUT_FILE,
-    help='The accountant\'s names, as lines of TOML: "income:once" = "4000".',
-)
-@click.option("--tax-rate", default="Tax Exempt", help='Xero\'s name for none, such as "No VAT".')
-@click.option("--day-first", is_flag=True, help="QuickBooks' company writes 31/10 and not 10/31.")
 @_output_option
 @click.option("--check", is_flag=True, help="Only prove that debits equal credits; exit 4 if not.")
 def export_journal(
-    output_format: str,
-    period: str,
-    currency: str,
-    accounts: Path | None,
-    output: Path | None,
-    *,
-    tax_rate: str,
-    day_first: bool,
-    check: bool,
+    output_format: str, period: str, currency: str, output: Path | None, *, check: bool
 ) -> None:
-    """Journals for an accountant's program. Nothing is written unless debits equal credits."""
+    """Journals and bank statements for an accounting program, under the names of the account map.
+
+    Several files are an archive. Nothing is written that the program would refuse.
+    """
     from payments.accounting.exports import files
-    from payments.accounting.exports.journals import (
-        JournalOptions,
-        JournalUnbalanced,
-    )
 
     journal_format = JournalFormat(output_format)
-    options = JournalOptions(tax_rate, day_first)
 
     async def write(ctx: "Context") -> dict[str, tuple[int, int]]:
         export_period, currency_code = _parse_period(ctx, period), _parse_currency(currency)
-        try:
-            totals = await files.journal_totals(
-                ctx,
-                journal_format,
-                export_period,
-                currency=currency_code,
-                accounts_file=accounts,
-            )
-        except JournalUnbalanced as error:
-            echo_stderr(error.detail)
-            sys.exit(EXIT_PROBLEMS)
+        totals = await files.journal_totals(
+            ctx, journal_format, export_period, currency=currency_code
+        )
         if not check and _is_balanced(totals):
             with output_file(output) as out:
-                count = await files.write_journal(
-                    ctx,
-                    journal_format,
-                    export_period,
-                    out,
-                    currency=currency_code,
-                    accounts_file=accounts,
-                    options=options,
-                    open_next_file=None if output is None else _open_numbered_file(output),
+                await files.write_journal(
+                    ctx, journal_format, export_period, out, currency=currency_code
                 )
-            if count > 1:
-                echo_stderr(f"{count} files, as Xero takes so many lines in each.")
         return totals
 
     totals = run_with_context(write)
@@ -235,12 +198,3 @@ def _parse_currency(currency: str) -> str | None:
     from payments.accounting.reports import period, transaction_filters
 
     return transaction_filters.parse_filters({"currency": currency}, period.ALL_TIME).currency
-
-
-def _open_numbered_file(output: Path) -> Callable[[int], BinaryIO]:
-    """Return a function that opens the file beside `output` whose name ends with a number."""
-
-    def open_file(number: int) -> BinaryIO:
-        return open_private(output.with_stem(f"{output.stem}-{number}"))
-
-    return open_file

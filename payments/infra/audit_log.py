@@ -46,6 +46,7 @@ class AuditAction(StrEnum):
     DATA_EXPORTED = "data_exported"
     ALERT_CLOSED = "alert_closed"
     ALERT_RETRIED = "alert_retried"
+    ACCOUNT_MAP_CHANGED = "account_map_changed"
     PERIOD_CLOSED = "period_closed"
     PERIOD_REOPENED = "period_reopened"
     REFUND_REQUESTED = "refund_requested"

@@ -44,6 +44,7 @@ RADAR_LOOKBACK = timedelta(days=100)
 RADAR_MAX_CHARGES = 300
 MIN_KEY_CHARS = 64
 APPEND_ONLY_TABLES = (
+    "account_maps",
     "audit_entries",
     "balance_transactions",
     "ledger_entries",

@@ -64,6 +64,7 @@ ACCOUNTING_RECORDS = DataClass(
         "payouts": "stripe_payout_id status amount currency automatic created_at arrives_on"
         " balance_transaction synced_at method reconciliation_status failure_balance_transaction"
         " failure_code transactions_listed_at",
+        "account_maps": "id saved_at names",
         "period_closings": "id month zone closed_at last_seq chain_head checklist manifest_hash"
         " pack reopened_at reopen_reason",
         "month_snapshots": "kind month figures",
@@ -212,6 +213,7 @@ STAFF = DataClass(
     {
         "used_challenges": "challenge_sha256 expires_at",
         "audit_entries": "seq recorded_at staff_id name action object_id reason",
+        "account_maps": "saved_by",
         "period_closings": "closed_by reopened_by",
         "refunds": "requested_by",
         "staff": "id name role created_at removed_at",

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request
+from litestar.datastructures import UploadFile
 from litestar.exceptions import ClientException, HTTPException
 
 from payments.core.errors import InvalidField
@@ -35,6 +36,18 @@ async def form_data(request: AnyRequest) -> dict[str, str]:
     except (UnicodeError, LookupError) as error:  # the framework decodes a part as it says it is
         raise ClientException from error
     return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
+async def form_file(request: AnyRequest, name: str) -> bytes:
+    """Return the file that a form was sent with; empty where none was chosen.
+
+    Raises ClientException as `form_data` does.
+    """
+    try:
+        field = (await request.form()).get(name)
+    except (UnicodeError, LookupError) as error:
+        raise ClientException from error
+    return await field.read() if isinstance(field, UploadFile) else b""
 
 
 def idempotency_key(fields: Mapping[str, str]) -> str:

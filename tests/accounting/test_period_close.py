@@ -103,6 +103,13 @@ async def test_a_closed_month_gives_the_same_pack_for_ever(newsroom: Newsroom) -
     with zipfile.ZipFile(io.BytesIO(pack)) as files:
         manifest = json.loads(files.read("manifest.json"))
         assert b"@" not in files.read("transactions.csv")
+        # What programs are named by, what they take as it is, and what none of them was named for.
+        assert files.read("account-map.csv").startswith(b"account,xero,qbo,datev,plain")
+        assert {"beancount-main.beancount", "beancount-2026-11.beancount"} <= set(files.namelist())
+        assert "xero-statement_2026-11_eur_01.csv" in files.namelist()
+        assert b"Xero manual journals eur: Xero: the account map has no" in files.read(
+            "journals-left-out.txt"
+        )
     assert manifest["month"] == "2026-11"
     gross = {code: of["charge"]["gross"] for code, of in manifest["totals"].items()}
     assert gross == {"usd": 3000, "eur": 1000}

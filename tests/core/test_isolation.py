@@ -48,7 +48,7 @@ REASONS = {
         signups/reminder_sender:enqueue_due webhooks/sweeps:sync_events
         webhooks/sweeps:sync_overdue _enqueue""",
     "its parts are of one thing, which is done whole or not at all": """
-        accounting/close_pack:_write_files accounting/integrity:_check_stripe_balance
+        accounting/close_pack:_write_files _program_files accounting/integrity:_check_stripe_balance
         accounting/month_snapshots:snapshot_past_months giving/change_requests:carry_out
         giving/debts:_debts_of _pay_and_void void_all
         giving/adoption:includes_charge includes_subscription

@@ -488,8 +488,8 @@ async def taken_away(ada: Colleague) -> AsyncIterator[tuple[str, bytes]]:
     for address in (
         "/finance/transactions.csv", "/finance/transactions.xlsx", "/finance/monthly.csv",
         "/finance/payouts.csv", "/finance/recurring.csv",
-        "/finance/journal?format=csv", "/finance/journal?format=qbo",
-        "/finance/journal?format=xero", "/finance/journal?format=beancount",
+        "/finance/journal?format=csv", "/finance/journal?format=xero-statement",
+        "/finance/journal?format=beancount", "/finance/accounts", "/finance/accounts/file",
         f"{place}/pack", "/finance", "/finance/transactions", "/finance/reminders",
         "/finance/audit", "/finance/sources", "/staff/alerts", "/finance/refunds",
     ):  # fmt: skip

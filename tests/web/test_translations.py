@@ -53,7 +53,7 @@ ENGLISH = (
 ENGLISH_CODES = {
     *("bad-webhook", "idempotency-key-missing", "idempotency-key-reused"),
     *("edit-conflict", "invalid-campaign"),
-    *("journal-unbalanced", "no-signing-key", "not-a-pack", "period-not-ready"),
+    *("account-map-changed", "program-refuses", "no-signing-key", "not-a-pack", "period-not-ready"),
     *(
         "adoption-undecided",
         "live-subscriptions-remain",

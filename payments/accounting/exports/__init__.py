@@ -4,8 +4,16 @@ transactions_csv    one row for each balance transaction, as CSV that PostgreSQL
 xlsx                that file once more as a workbook, typed, with its totals
 transaction_totals  what the rows of that file add up to
 csv_tables          payouts and recurring revenue as CSV
-journal_format      the programs that a journal is made for
-journals            for Xero, QuickBooks Online and beancount, a journal a day
+account_map         our accounts' names in accounting programs, each version
+program_rules       which names and settings those programs accept
+journal_format      the programs that a file is made for
+journals            the ledger under a program's names, a journal a day
+csv_journals        for Xero and QuickBooks Online
+datev               for DATEV
+plain_text          for beancount and hledger
+statements          the balance at Stripe as a bank statement
+program_amounts     amounts as programs take them
+program_files       each of them as named files
 ledger_entries      for any other program, each ledger entry
 files               each of them whole, reporting its progress
 csv_cells           cells that no spreadsheet takes for a formula, and amounts in major units

@@ -7,24 +7,23 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
-from typing import IO, BinaryIO
+from typing import IO
 from zoneinfo import ZoneInfo
 
 from payments.accounting.exports import (
     ProgressCallback,
+    account_map,
     journals,
     ledger_entries,
+    program_files,
     transactions_csv,
     xlsx,
 )
 from payments.accounting.exports.journal_format import JournalFormat
-from payments.accounting.exports.journals import JournalOptions
 from payments.accounting.reports.period import Period
 from payments.accounting.reports.transaction_filters import Filters
-from payments.core.errors import InvalidField
 from payments.infra.context import Context
 
 XLSX_COST_FACTOR = 4  # a workbook takes so many times as long as the CSV file it is made from
@@ -82,41 +81,29 @@ async def write_ledger_xlsx(
 
 
 async def journal_totals(
-    ctx: Context,
-    journal_format: JournalFormat,
-    period: Period,
-    *,
-    currency: str | None,
-    accounts_file: Path | None,
+    ctx: Context, journal_format: JournalFormat, period: Period, *, currency: str | None
 ) -> dict[str, tuple[int, int]]:
-    """Return debits and credits of a journal by currency. Raises JournalUnbalanced."""
+    """Return debits and credits of a journal by currency."""
+    zone = ctx.settings.accounting_zoneinfo
     async with ctx.sessions() as session:
         if journal_format is JournalFormat.CSV:
-            return await ledger_entries.sum_by_currency(
-                session, ctx.settings.accounting_zoneinfo, period, currency=currency
-            )
-        names = journals.account_names(accounts_file)
-        built = await journals.build(
-            session, ctx.settings.accounting_zoneinfo, period, currency=currency, accounts=names
+            return await ledger_entries.sum_by_currency(session, zone, period, currency=currency)
+        return journals.sum_by_currency(
+            await journals.build(session, zone, period, currency=currency)
         )
-    return journals.sum_by_currency(built)
 
 
 async def write_journal(
     ctx: Context,
     journal_format: JournalFormat,
     period: Period,
-    out: BinaryIO,
+    out: IO[bytes],
     *,
     currency: str | None,
-    accounts_file: Path | None,
-    options: JournalOptions = journals.DEFAULT_OPTIONS,
-    open_next_file: Callable[[int], BinaryIO] | None = None,
-) -> int:
-    """Write a journal, and return of how many files it is.
+) -> str:
+    """Write a journal or a statement, of several files an archive. Returns the name's ending.
 
-    `open_next_file` opens the second file and those after it, by number. Raises InvalidField when
-    there would be several and it is not given, and JournalUnbalanced.
+    Raises InvalidField for several currencies where the program takes one, and ProgramRefuses.
     """
     zone = ctx.settings.accounting_zoneinfo
     description = f"journal {Filters(period, currency=currency).describe()} zone={zone.key}"
@@ -127,28 +114,19 @@ async def write_journal(
             )
             async for chunk in rows:
                 out.write(chunk)
-            return 1
-        names = journals.account_names(accounts_file)
-        built = await journals.build(session, zone, period, currency=currency, accounts=names)
-    files = journals.render(
-        journal_format,
-        built,
-        description=description,
-        is_complete=period.since is None,
-        options=options,
-    )
-    if len(files) > 1 and open_next_file is None:
-        raise InvalidField(
-            f"output: Xero takes {journals.XERO_MAX_LINES} lines in a file, and this makes "
-            f"{len(files)} files. Name one with --output; the others are numbered.",
-            field="output",
+            return ".csv"
+        made = await program_files.make(
+            session,
+            zone,
+            journal_format,
+            period,
+            await account_map.current_names(session),
+            currency=currency,
+            description=description,
         )
-    out.write(files[0])
-    for number, data in enumerate(files[1:], 2):
-        assert open_next_file is not None
-        with open_next_file(number) as file:
-            file.write(data)
-    return len(files)
+    suffix, data = program_files.to_one_file(made)
+    out.write(data)
+    return suffix
 
 
 def totals_as_json(totals: dict[str, tuple[int, int]]) -> str:

@@ -1,5 +1,6 @@
 """The pages of finance: figures from the ledger, the integrity checks, and files of the same.
 
+account_map           what accounts are called in accounting programs
 exports               the transactions as CSV or XLSX, journals
 filters               a page's address is its state
 formats               how money, counts and dates are printed
@@ -24,6 +25,7 @@ from litestar import Router
 from litestar.types import ControllerRouterHandler, Guard
 
 from payments.web.csrf import require_same_origin
+from payments.web.finance.account_map import AccountMapPages
 from payments.web.finance.exports import ExportPages
 from payments.web.finance.months import MonthPages
 from payments.web.finance.overview import OverviewPages
@@ -51,6 +53,7 @@ def routes() -> list[ControllerRouterHandler]:
         RefundAndDisputePages,
         SourcePages,
         ExportPages,
+        AccountMapPages,
         PeriodClosePages,
         ReminderStatsPage,
         RefundPages,

@@ -4,9 +4,7 @@ A file is made whole before its first byte is sent: a failure on the way is an e
 half a file, and a slow reader keeps no transaction open.
 """
 
-import io
 import tempfile
-import zipfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
@@ -16,15 +14,12 @@ from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from payments.accounting.exports import (
-    ZIP_TIMESTAMP,
     files,
     journals,
-    ledger_entries,
     transactions_csv,
 )
 from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.reports import period, transaction_filters
-from payments.accounting.reports.period import Period
 from payments.accounting.reports.transaction_filters import Filters
 from payments.core.calendar import months_before
 from payments.core.errors import InvalidField
@@ -39,12 +34,6 @@ from payments.web.staff.guards import EXPORT, ExportGrant
 
 MAX_SHEET_ROWS = 100_000  # of a sheet from a page; the command line makes larger ones
 XLSX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-JOURNAL_FORMATS = {
-    JournalFormat.XERO: ("Xero manual journal (CSV)", ".csv"),
-    JournalFormat.QBO: ("QuickBooks Online journal (CSV)", ".csv"),
-    JournalFormat.BEANCOUNT: ("beancount", ".beancount"),
-    JournalFormat.CSV: ("Any other program (CSV, each row of the books)", ".csv"),
-}
 OTHER_EXPORTS = {
     "payouts.csv": "Payouts with their proof (CSV)",
     "recurring.csv": "Recurring revenue, thirteen months (CSV)",
@@ -75,7 +64,6 @@ class ExportPages(Controller):
                 ctx.settings.accounting_zoneinfo,
                 chosen,
                 currency=currency,
-                accounts=journals.account_names(None),
             )
         totals = journals.sum_by_currency(built)
         query = query_string(**params, currency=currency)
@@ -153,13 +141,17 @@ class ExportPages(Controller):
         journal_format = JournalFormat(query["format"])
         chosen = period.parse_period(query, today=filters.today(ctx))
         currency = filters.filter_value(query, "currency")
-        file, count = await _build_journal(ctx, journal_format, chosen, currency)
-        description = Filters(chosen, currency=currency).describe()
-        suffix = ".zip" if count > 1 else JOURNAL_FORMATS[journal_format][1]
+        with spooled_file() as file:
+            suffix = await files.write_journal(ctx, journal_format, chosen, file, currency=currency)
         name = files.export_filename(
-            f"journal-{journal_format}", description, ctx.settings.accounting_zoneinfo, suffix
+            f"journal-{journal_format}",
+            Filters(chosen, currency=currency).describe(),
+            ctx.settings.accounting_zoneinfo,
+            suffix,
         )
-        media_type = "application/zip" if count > 1 else "text/plain"
+        if journal_format is JournalFormat.DATEV:
+            name = f"EXTF_{name}"
+        media_type = "application/zip" if suffix == ".zip" else "text/plain"
         return await stream_file(export_grant, file, name, media_type)
 
 
@@ -168,10 +160,11 @@ def _journal_links(
 ) -> list[dict[str, str]]:
     """Return the journals; of a program that takes one currency, one for each."""
     links = []
-    for journal_format, (label, _) in JOURNAL_FORMATS.items():
-        takes_one = journal_format in (JournalFormat.XERO, JournalFormat.QBO)
+    for journal_format in JournalFormat:
+        takes_one = journal_format.takes_one_currency
         for code in codes if takes_one else [currency]:
             query = query_string(format=journal_format, **params, currency=code)
+            label = journal_format.label
             links.append(
                 {
                     "label": f"{label}, {code.upper()}" if takes_one and code else label,
@@ -185,43 +178,6 @@ def _parse_filters(ctx: Context, params: Mapping[str, str]) -> Filters:
     return transaction_filters.parse_filters(
         params, period.parse_period(params, today=filters.today(ctx))
     )
-
-
-async def _build_journal(
-    ctx: Context, journal_format: JournalFormat, chosen: Period, currency: str | None
-) -> tuple[IO[bytes], int]:
-    """Build the file, or several in a zip. Returns it and how many there are."""
-    filters_text = Filters(chosen, currency=currency).describe()
-    description = f"journal {filters_text} zone={ctx.settings.accounting_zone}"
-    async with ctx.sessions() as session:
-        if journal_format is JournalFormat.CSV:
-            rows = ledger_entries.stream_csv(
-                session,
-                ctx.settings.accounting_zoneinfo,
-                chosen,
-                currency=currency,
-                exported_in=description,
-            )
-            return await _spool(rows), 1
-        built = await journals.build(
-            session,
-            ctx.settings.accounting_zoneinfo,
-            chosen,
-            currency=currency,
-            accounts=journals.account_names(None),
-        )
-    parts = journals.render(
-        journal_format, built, description=description, is_complete=chosen.since is None
-    )
-    if len(parts) == 1:
-        return io.BytesIO(parts[0]), 1
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, data in enumerate(parts, 1):
-            name = f"journal-{journal_format}-{number:02}.csv"
-            archive.writestr(zipfile.ZipInfo(name, ZIP_TIMESTAMP), data)
-    packed.seek(0)
-    return packed, len(parts)
 
 
 async def _spool(chunks: AsyncIterator[bytes]) -> IO[bytes]:

@@ -29,6 +29,7 @@ NAVIGATION = (
     ("/finance/refunds", "Refunds and disputes"),
     ("/finance/sources", "Sources"),
     ("/finance/exports", "Exports"),
+    ("/finance/accounts", "Accounts"),
     ("/finance/reminders", "Reminders"),
     ("/finance/periods", "Periods"),
     ("/finance/audit", "Audit"),

@@ -1,0 +1,40 @@
+"""A past that several files of these tests begin after; it is played once."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from stripe.params import RefundCreateParams
+
+from tests.support.newsroom import Newsroom
+from tests.support.snapshot import Snapshot, take_snapshot
+
+
+@pytest.fixture(scope="session")
+def two_months(cluster: str) -> Iterator[Snapshot]:
+    """Gifts of three frequencies and currencies, one refunded in part, and payouts."""
+    with take_snapshot(cluster, gives_for_two_months, accounting_zone="Europe/Amsterdam") as taken:
+        yield taken
+
+
+async def gives_for_two_months(room: Newsroom) -> None:
+    for amount, frequency, currency in (
+        (2500, "once", "usd"),
+        (700, "monthly", "eur"),
+        (5000, "annual", "gbp"),
+    ):
+        await room.requests_contribution(amount, frequency, currency)
+        await room.gives(amount, frequency, currency)
+    await room.creates_campaigns("war-diary")
+    asked = await room.requests_contribution(1234, campaign="war-diary")
+    await room.pays(asked.json()["checkout_url"])
+    await room.runs_until_idle()
+    ((intent,),) = await room.rows(
+        "SELECT stripe_payment_intent_id FROM charges WHERE amount = 2500"
+    )
+    refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 333}
+    await room.stripe_owner.v1.refunds.create_async(refund)
+    for _ in range(2):
+        await room.advances_time(timedelta(days=32))
+        await room.runs_until_idle()
+    await room.runs_sweeps()
