@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +11,8 @@ import pytest
 from playwright.async_api import Page, async_playwright
 
 from tests.engines import webkit
-from tests.support.browser import CHROMIUM_FLAGS, NARROW, Site, open_site
+from tests.support.browser import CHROMIUM_FLAGS, NARROW, open_site
+from tests.support.engines import Reader
 from tests.support.ports import reserve_port
 
 ROOT = Path(__file__).parents[2]
@@ -26,15 +26,6 @@ PACKAGES = {
     "firefox": "firefox-esr",
     "webkit": "webkit2gtk-driver xvfb matchbox-window-manager",
 }
-
-
-@dataclass
-class Reader:
-    """A reader's page at a newsroom."""
-
-    site: Site
-    page: Page
-    scripts: bool
 
 
 @pytest.fixture(params=ENGINES)

@@ -7,9 +7,9 @@ axe, fits a narrow screen, asks no other host for anything and writes nothing to
 import pytest
 from playwright.async_api import Page
 
-from tests.engines.conftest import Reader
 from tests.support import journeys
 from tests.support.browser import is_sound, overflow
+from tests.support.engines import Reader
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engines]
 
