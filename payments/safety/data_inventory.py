@@ -187,9 +187,9 @@ SUPPRESSIONS = DataClass(
 RATE_LIMITS = DataClass(
     gettext_noop(
         "Against people who try stolen cards, and against floods: how many gifts a network started "
-        "or tried to start, and how often a contribution was changed within the hour, under hashes "
-        "with a secret key and a random number of that day, which is destroyed when the day is "
-        "over. No address."
+        "or tried to start, how often a contribution was changed within the hour, and how often "
+        "codes for another address were asked for, under hashes with a secret key and a random "
+        "number of that day, which is destroyed when the day is over. No address."
     ),
     gettext_noop("A day."),
     {

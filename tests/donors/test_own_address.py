@@ -104,6 +104,9 @@ async def test_both_mailboxes_move_all_that_was_given(donor: Donor) -> None:
         shown = await fresh.signs_in()
         for amount in ("$5.00", "$90.00", "$8.00"):
             assert amount in shown.text
+        page, old, new = await asks(fresh, NEW_EMAIL)  # the same once more: no answer says so
+        assert well_formed_page(await enters(fresh, page, old, new)).problems == []
+        assert (await enters(fresh, page, old, new)).status_code == 401
     before = len(room.mails())
     async with open_donor_browser(room) as late:
         await late.opens_and_submits("/manage", address=READER_EMAIL)

@@ -239,9 +239,10 @@ class Fuzzer:
                 kind = "application/json" if pick.random() < 0.9 else kind
                 body = self._json(fields)
             case _:
+                kind = TYPES[0] if pick.random() < 0.7 else kind  # what most routes read
                 too_much = b"x" * 70_000  # for some routes, so there have to be many
                 body = pick.choice(
-                    (b"", b"\xff\xfe\0", b"%ff=%00&\xff=\xff", b"[" * 20_000, *3 * [too_much])
+                    (b"", b"\xff\xfe\0", b"%ff=%00&\xff=\xff", b"[" * 20_000, *9 * [too_much])
                 )
         return kind.encode(), body
 
