@@ -19,6 +19,7 @@ from tests.support import accounting_programs as programs
 from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.donor import SAME_ORIGIN_HEADERS
 from tests.support.newsroom import Newsroom
+from tests.support.page import Page
 from tests.support.snapshot import Snapshot, restore_newsroom
 
 pytestmark = pytest.mark.anyio
@@ -181,6 +182,16 @@ async def test_plain_text_is_read_month_by_month_and_several_together(
         assert "balance" in (await check(together, both.name)).lower()
         await unpacks(ada, f"format={kind}&period=2026", tmp_path / kind / "year")
         assert await check(tmp_path / kind / "year") == ""
+    # One name for an account with a balance and for one without: that balance cannot be stated.
+    renamed = MAP.read_text().replace("Income:Donations:Monthly", "Assets:In-Transit")
+    assert (await uploads(ada, renamed.encode())).status_code == 303
+    shared = tmp_path / "shared"
+    for month in moved:
+        await unpacks(ada, f"format=beancount&period={month}", shared)
+        assert await programs.check_beancount(shared) == ""
+    months = ("accounts", *moved)
+    shared.joinpath("both").write_text("".join(f'include "{n}.beancount"\n' for n in months))
+    assert await programs.check_beancount(shared, "both") == ""
     sums = await programs.hledger_balances(tmp_path / "hledger" / "year")
     for currency, amount in held.items():
         shown = sums.get(f"Assets:Stripe:Balance {currency.upper()}", "0")
@@ -227,3 +238,40 @@ async def test_what_a_program_would_refuse_is_not_written(room: Newsroom, ada: C
         assert answer.status_code == 422, query
         assert words in answer.text, answer.text
     assert await room.count("account_maps") == 2
+
+
+def typed(page: Page) -> dict[str, str]:
+    """What stands in the fields of the page's form."""
+    return page.form(PAGE).submission()
+
+
+@pytest.mark.usefixtures("room")
+async def test_names_are_edited_on_a_page_and_every_version_stays(ada: Colleague) -> None:
+    page = await ada.opens(PAGE)
+    fields = typed(page)
+    assert fields["plain|income:once"] == "Income:Donations:Once"
+    fields |= {"qbo|income:once": "Gifts", "qbo|setting:base_currency": "EUR"}
+    saved = await ada.sends(PAGE, **fields)
+    assert (saved.status_code, saved.headers["location"]) == (303, f"{PAGE}?saved=1")
+    # Two tabs: the second learns it, and what it typed is there still.
+    late = await ada.sends(PAGE, **fields | {"qbo|income:once": "Donations"})
+    assert late.status_code == 409
+    assert "Somebody saved another version" in late.text
+    assert typed(Page(late.text))["qbo|income:once"] == "Donations"
+    wrong = {**typed(await ada.opens(PAGE)), "xero|income:once": "200 - Sales and more"}
+    refused = await ada.sends(PAGE, **wrong)
+    assert refused.status_code == 422
+    assert "has 20 characters, and a code has at most 10" in Page(refused.text).text
+    assert typed(Page(refused.text))["xero|income:once"] == "200 - Sales and more"
+    again = await ada.sends(PAGE, **typed(await ada.opens(PAGE)) | {"qbo|income:once": "Gifts 2"})
+    assert again.status_code == 303
+    for version, name in (("1", "Gifts"), ("2", "Gifts 2"), ("", "Gifts 2")):
+        file = await ada.web.get(f"{PAGE}/file?version={version}")
+        assert f"\nincome:once,,{name},," in file.text.replace("\r", "")
+    assert (await ada.web.get(f"{PAGE}/file?version=3")).status_code == 404
+    changes = [("account_map_changed", f"version {n}", "") for n in (1, 2)]
+    assert [one for one in await ada.audit_actions() if one[0] == changes[0][0]] == changes
+    versions = (await ada.opens(PAGE)).text
+    assert "Versions, the newest first" in versions
+    empty = await uploads(ada, b"")
+    assert empty.status_code == 422

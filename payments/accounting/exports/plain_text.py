@@ -79,17 +79,26 @@ def _accounts(names: Names, *, is_hledger: bool) -> bytes:
 
 def _renamed_balances(before: Balances, known: Mapping[str, str]) -> dict[tuple[str, str], int]:
     balances: dict[tuple[str, str], int] = {}
+    names = _with_balance(known)
     for (account, currency), amount in before.items():
         key = (known[account], currency)
+        if key[0] not in names:
+            continue
         balances[key] = balances.get(key, 0) + amount
     return balances
+
+
+def _with_balance(known: Mapping[str, str]) -> set[str]:
+    """Return the names whose balance is stated: those of no account of income or expense."""
+    others = {known[account] for account in LedgerAccount if account not in BALANCE_ACCOUNTS}
+    return {known[account] for account in BALANCE_ACCOUNTS} - others
 
 
 def _add_up(
     balances: dict[tuple[str, str], int], journals: Sequence[Journal], known: Mapping[str, str]
 ) -> None:
     """Add the journals to the balances of the accounts that have one."""
-    with_balance = {known[account] for account in BALANCE_ACCOUNTS}
+    with_balance = _with_balance(known)
     for journal in journals:
         for account, amount in journal.lines:
             if account in with_balance:
