@@ -12,7 +12,7 @@ READY := .venv/.ready
 # Images and machines that set it would have every test's file rewritten again in each worker.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check audit sbom fmt migrate bench storm interop engines routes widget lock help
+.PHONY: demo test check audit sbom fmt migrate bench storm interop engines pictures routes widget lock help
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -67,6 +67,9 @@ interop: $(READY) node_modules/.bin/stripe ## Run other people's clients of Stri
 
 engines: $(READY) ## Drive readers' journeys in Chromium, Firefox and WebKit, where they are installed
 	$(BIN)/pytest -m engines
+
+pictures: $(READY) ## Take a picture of each page and mail of a demo, for docs/pictures.md
+	$(BIN)/python -m tests.pictures
 
 routes: $(READY) ## Write the table of the sandbox's routes and parameters into docs
 	$(BIN)/python -m payments.sandbox.route_table > docs/sandbox-routes.md

@@ -25,6 +25,7 @@ ELSEWHERE: dict[str, set[str]] = {  # the file -> the words, where they are some
     "payments/core/ics.py": {"alarm"},  # iCalendar's own
     "payments/web/templates/demo_article.html": {"bell"},  # of a bus stop
     "tests/core/test_imports.py": {"kept"},  # a contract, in the words of import-linter
+    "tests/engines/webkit.py": {"promise"},  # JavaScript's
     "tests/support/browser.py": {"promise"},  # JavaScript's
     "tests/test_words.py": REFUSED,
 }

@@ -9,7 +9,7 @@ the mailbox. Only where a newsroom has chosen so (`PAYMENTS_DONOR_MAILS`) they a
 import functools
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -72,6 +72,7 @@ def render(
     shown = dict(variables)
     if i18n.text_direction(locale) == "rtl":
         shown |= {name: money.isolate(str(shown[name])) for name in _isolated(variables)}
+        brand = brand and _isolated_brand(brand)
     context = template.new_context(shown)
     subject = " ".join("".join(template.blocks["subject"](context)).split())
     body = "".join(template.blocks["text"](context))
@@ -94,6 +95,12 @@ def amount_phrase(amount: str, locale: str, interval: Interval) -> str:
 def _isolated(variables: Mapping[str, object]) -> set[str]:
     """Return the names of the variables that are to be isolated from the sentence around them."""
     return {name for name in OF_ANOTHER_DIRECTION if variables.get(name)}
+
+
+def _isolated_brand(brand: Brand) -> Brand:
+    """Return a brand whose texts keep the direction they were written in."""
+    lines = tuple(map(money.isolate, brand.lines))
+    return replace(brand, name=money.isolate(brand.name), lines=lines)
 
 
 @functools.cache

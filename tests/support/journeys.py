@@ -146,7 +146,7 @@ async def comes_back(site: Site, page: Page, locale: str, look: Look) -> None:
 
 
 async def stops(site: Site, page: Page, locale: str, look: Look) -> None:
-    """Cancel the reminder by its link; nothing more is sent or kept."""
+    """Cancel the reminder by its link; nothing more is sent or stored."""
     say = i18n.translations(locale).gettext
     await page.goto(link(site, "/remind/stop/"))
     await look(page, locale, "remind-stop")
