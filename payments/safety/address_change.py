@@ -164,12 +164,12 @@ async def _change_at_stripe(ctx: Context, donor_id: str, customer_id: str, addre
 
 async def _move_given_once(session: AsyncSession, old_id: str, new_id: str) -> None:
     """Move what has no customer at Stripe, and so was not moved with one."""
-    kept = select(Subscription.contribution_id).where(
+    remaining = select(Subscription.contribution_id).where(
         Subscription.stripe_customer_id.in_(await donors.customers_of(session, old_id))
     )
     await session.execute(
         update(Contribution)
-        .where(Contribution.donor_id == old_id, Contribution.id.not_in(kept))
+        .where(Contribution.donor_id == old_id, Contribution.id.not_in(remaining))
         .values(donor_id=new_id)
     )
 

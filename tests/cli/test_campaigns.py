@@ -38,7 +38,7 @@ pytestmark = pytest.mark.anyio
             "campaigns[0].ends_on",
             "before starts_on, 2026-03-02",
         ),
-        ("id = 'x'\nmessage.de = 'Hallo'", "campaigns[0].message.de", "one of en, ru"),
+        ("id = 'x'\nmessage.it = 'Ciao'", "campaigns[0].message.it", "one of en, ar, de"),
         (
             f"id = 'x'\nmessage.en = '{'x' * 3001}'",
             "campaigns[0].message.en",

@@ -162,7 +162,7 @@ async def test_what_is_not_proved_by_both_moves_nothing(donor: Donor) -> None:
     assert await room.count("donors") == 0
 
 
-async def test_a_donor_of_that_address_is_told_from_nobody_and_joined_at_the_end(
+async def test_a_donor_of_that_address_looks_like_anybody_and_joined_at_the_end(
     donor: Donor,
 ) -> None:
     room = donor.room

@@ -35,7 +35,7 @@ KEYS = {
     "ArrowRight": Keys.ARROW_RIGHT, "ArrowDown": Keys.ARROW_DOWN,
 }  # fmt: skip
 WIDTH = 447  # pixels: the browser's own tool bar is not narrower
-# Calls a function or takes an expression, and waits for its promise.
+# Calls a function or takes an expression, and waits for its result.
 EVALUATE = """
 const done = arguments[1], argument = arguments[0];
 const made = (%s);
