@@ -21,6 +21,8 @@ APPEND_ONLY = (
     "account_maps",
     "audit_entries",
     "balance_transactions",
+    "correction_decisions",
+    "corrections",
     "ledger_entries",
     "payout_transactions",
     "stripe_events",
@@ -501,6 +503,7 @@ def drop_tables() -> None:
             staff_passkeys, staff_sessions, article_counts, campaign_impressions, campaigns,
             charges, subscription_changes, contributions, payment_intent_links, subscriptions,
             balance_transactions, unposted_transactions, ledger_entries, disputes,
+            corrections, correction_decisions,
             fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
             account_maps,
             daily_totals_positions, integrity_checks, month_snapshots, period_closings,
@@ -977,8 +980,10 @@ def ledger_tables() -> None:
         sa.PrimaryKeyConstraint("balance_transaction", name=op.f("pk_unposted_transactions")),
     )
     op.create_table(
-        "ledger_entries",
-        required("seq", sa.BigInteger, autoincrement=False),
+        "corrections",
+        required("id", ROW_ID),
+        required("balance_transaction", STRIPE_ID),
+        required("from_account", sa.String(40)),
         required(
             "debit",
             one_of(
@@ -987,7 +992,7 @@ def ledger_tables() -> None:
                 "stripe:held in-transit bank income:once income:monthly income:annual "
                 "income:periodic other:income other:refunds other:disputes other:fees "
                 "refunds disputes expense:processing expense:disputes expense:billing "
-                "expense:tax expense:fx clearing:fx suspense",
+                "expense:tax expense:fx clearing:fx suspense unexplained",
             ),
         ),
         required(
@@ -998,7 +1003,79 @@ def ledger_tables() -> None:
                 "stripe:held in-transit bank income:once income:monthly income:annual "
                 "income:periodic other:income other:refunds other:disputes other:fees "
                 "refunds disputes expense:processing expense:disputes expense:billing "
-                "expense:tax expense:fx clearing:fx suspense",
+                "expense:tax expense:fx clearing:fx suspense unexplained",
+            ),
+        ),
+        required("amount", sa.BigInteger),
+        required("currency", CURRENCY),
+        required("booked_on", sa.Date),
+        optional("concerns_month", sa.Date),
+        required("needs_approval", sa.Boolean),
+        required("reason", sa.String(200)),
+        required("proposed_at", TIMESTAMP),
+        required("proposed_by", sa.String(80)),
+        required("proposed_by_id", ROW_ID),
+        sa.CheckConstraint(
+            "currency ~ '^[a-z]{3}$'", name=op.f("ck_corrections_currency_is_a_code")
+        ),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_corrections_amount_is_positive")),
+        sa.CheckConstraint("debit <> credit", name=op.f("ck_corrections_accounts_differ")),
+        sa.CheckConstraint(
+            "extract(day FROM concerns_month) = 1", name=op.f("ck_corrections_month_begins")
+        ),
+        sa.CheckConstraint(
+            "from_account IN (debit, credit)", name=op.f("ck_corrections_from_is_an_end")
+        ),
+        sa.ForeignKeyConstraint(
+            ["balance_transaction"],
+            ["balance_transactions.id"],
+            name=op.f("fk_corrections_balance_transaction_balance_transactions"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_corrections")),
+    )
+    op.create_index(
+        op.f("ix_corrections_balance_transaction"), "corrections", ["balance_transaction"]
+    )
+    op.create_table(
+        "correction_decisions",
+        required("id", ROW_ID),
+        required("correction_id", ROW_ID),
+        required("outcome", one_of("outcome_is_known", "approved refused withdrawn")),
+        required("reason", sa.String(200)),
+        required("decided_at", TIMESTAMP),
+        required("decided_by", sa.String(80)),
+        required("decided_by_id", ROW_ID),
+        sa.ForeignKeyConstraint(
+            ["correction_id"],
+            ["corrections.id"],
+            name=op.f("fk_correction_decisions_correction_id_corrections"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_correction_decisions")),
+        sa.UniqueConstraint("correction_id", name=op.f("uq_correction_decisions_correction_id")),
+    )
+    op.create_table(
+        "ledger_entries",
+        required("seq", sa.BigInteger, autoincrement=False),
+        required(
+            "debit",
+            one_of(
+                "debit_is_an_account",
+                "stripe:balance stripe:reserved stripe:prefunding stripe:issuing "
+                "stripe:held in-transit bank income:once income:monthly income:annual "
+                "income:periodic other:income other:refunds other:disputes other:fees "
+                "refunds disputes expense:processing expense:disputes expense:billing "
+                "expense:tax expense:fx clearing:fx suspense unexplained",
+            ),
+        ),
+        required(
+            "credit",
+            one_of(
+                "credit_is_an_account",
+                "stripe:balance stripe:reserved stripe:prefunding stripe:issuing "
+                "stripe:held in-transit bank income:once income:monthly income:annual "
+                "income:periodic other:income other:refunds other:disputes other:fees "
+                "refunds disputes expense:processing expense:disputes expense:billing "
+                "expense:tax expense:fx clearing:fx suspense unexplained",
             ),
         ),
         required("amount", sa.BigInteger),
@@ -1007,6 +1084,7 @@ def ledger_tables() -> None:
         required("balance_transaction", STRIPE_ID),
         optional("contribution_id", ROW_ID),
         required("posting_version", sa.SmallInteger),
+        optional("correction_id", ROW_ID),
         required("hash", sa.LargeBinary),
         sa.CheckConstraint(
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_ledger_entries_currency_is_a_code")
@@ -1027,12 +1105,20 @@ def ledger_tables() -> None:
             name=op.f("fk_ledger_entries_contribution_id_contributions"),
         ),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_ledger_entries")),
+        sa.ForeignKeyConstraint(
+            ["correction_id"],
+            ["corrections.id"],
+            name=op.f("fk_ledger_entries_correction_id_corrections"),
+        ),
         sa.UniqueConstraint(
             "balance_transaction",
             "debit",
             "credit",
-            name=op.f("uq_ledger_entries_balance_transaction_debit_credit"),
+            "correction_id",
+            name=op.f("uq_ledger_entries_pair"),
+            postgresql_nulls_not_distinct=True,
         ),
+        sa.UniqueConstraint("correction_id", name=op.f("uq_ledger_entries_correction_id")),
     )
     op.create_index(
         op.f("ix_ledger_entries_contribution_id"), "ledger_entries", ["contribution_id"]

@@ -1,7 +1,8 @@
 """Chain verification: whether the ledger's hash chain is whole, and the replay of the ledger.
 
-The chain proves that no entry was changed since it was appended. The replay proves that the chain
-itself was not forged: it computes every entry from Stripe's transactions alone.
+The chain proves that no entry was changed since it was appended, nor the correction it comes from.
+The replay proves that the chain itself was not forged: it computes every entry from Stripe's
+transactions and the corrections alone.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.accounting import statement_timeout
+from payments.accounting.correction_checks import CORRECTION_DIGEST_SQL, JOIN_CORRECTIONS_SQL
 from payments.infra import db
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries, hash_chain
@@ -28,20 +30,21 @@ MAX_FAILURES = 20  # entries that are named
 
 # The byte form of `ledger.hash_chain`, written in SQL so that one does not prove itself. Takes
 # :after_seq and :after_hash, the entry to begin after, and :whole_chain.
-CHAIN_SQL = """
+CHAIN_SQL = f"""
     WITH linked_entries AS (
-        SELECT seq,
-               hash,
-               balance_transaction,
-               occurred_at,
+        SELECT e.seq,
+               e.hash,
+               e.balance_transaction,
+               e.occurred_at,
                coalesce(lag(seq) OVER by_seq, :after_seq) + 1 AS expected_seq,
                coalesce(lag(hash) OVER by_seq, :after_hash) AS previous_hash,
-               convert_to(concat_ws('|', 'v2', seq, debit, credit, amount, currency,
-                   to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-                   balance_transaction, coalesce(contribution_id, ''), posting_version, ''), 'UTF8')
-                   AS row_bytes
-          FROM ledger_entries
-         WHERE seq > :after_seq OR CAST(:whole_chain AS boolean)
+               convert_to(concat_ws('|', 'v2', e.seq, e.debit, e.credit, e.amount, e.currency,
+                   to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                   e.balance_transaction, coalesce(e.contribution_id, ''), e.posting_version,
+                   CASE WHEN e.correction_id IS NULL THEN ''
+                        ELSE encode({CORRECTION_DIGEST_SQL}, 'hex') END), 'UTF8') AS row_bytes
+          FROM ledger_entries e{JOIN_CORRECTIONS_SQL}
+         WHERE e.seq > :after_seq OR CAST(:whole_chain AS boolean)
         WINDOW by_seq AS (ORDER BY seq)
     )
     SELECT CASE WHEN seq <> expected_seq THEN 'row ' || expected_seq || ' is missing'
@@ -51,7 +54,7 @@ CHAIN_SQL = """
         OR hash <> sha256(previous_hash || row_bytes)
         OR occurred_at <> date_trunc('second', occurred_at)
      ORDER BY seq
-"""
+"""  # noqa: S608 - constants only
 # What was verified once must still be there: this is how a chain cut off at its end is found.
 VERIFIED_HEADS_SQL = """
     SELECT 'row ' || h.seq || ', proven on ' || CAST(h.verified_at AS date) || ', '
@@ -72,6 +75,14 @@ REPLAY_SQL = f"""
            e.balance_transaction,
            e.contribution_id AS posted_contribution_id,
            e.posting_version,
+           e.correction_id,
+           correction.debit AS correction_debit,
+           correction.credit AS correction_credit,
+           correction.amount AS corrected_amount,
+           correction.needs_approval,
+           decision.outcome,
+           {CORRECTION_DIGEST_SQL}
+               AS correction_digest,
            bt.type,
            bt.reporting_category,
            bt.balance_type,
@@ -83,7 +94,11 @@ REPLAY_SQL = f"""
            bt.exchange_rate,
            link.contribution_id,
            link.frequency,
-           CASE WHEN e.debit IN ('bank', 'in-transit') AND e.credit IN ('bank', 'in-transit')
+           CASE WHEN e.correction_id IS NOT NULL
+                THEN greatest(bt.occurred_at,
+                              (correction.booked_on + time '{entries.PAYOUT_ARRIVAL_TIME}')
+                                  AT TIME ZONE 'UTC')
+                WHEN e.debit IN ('bank', 'in-transit') AND e.credit IN ('bank', 'in-transit')
                 THEN greatest(bt.occurred_at,
                               (p.arrives_on + time '{entries.PAYOUT_ARRIVAL_TIME}')
                                   AT TIME ZONE 'UTC')
@@ -92,9 +107,9 @@ REPLAY_SQL = f"""
       LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
       LEFT JOIN payouts p ON p.balance_transaction = e.balance_transaction
       LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
-      LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
+      LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id){JOIN_CORRECTIONS_SQL}
      ORDER BY e.seq
-"""  # noqa: S608 - our own constant
+"""  # noqa: S608 - constants only
 
 
 class VerifiedHead(db.Base):
@@ -141,7 +156,7 @@ async def replay_failures(ctx: Context) -> tuple[str, ...]:
     """Compute the ledger in the order it was written; return the first entry that differs.
 
     An entry depends on nothing but its transaction, the contribution that was paid, and the version
-    of the posting table that it names.
+    of the posting table that it names; a correction, on what colleagues decided.
     """
     head, expected = hash_chain.GENESIS_HASH, list[Posting]()
     async with ctx.sessions() as session:
@@ -169,7 +184,15 @@ async def replay_failures(ctx: Context) -> tuple[str, ...]:
 
 
 def _expected_postings(row: Row[Any]) -> list[Posting]:
-    """Return the postings that begin at this entry: of a transaction, or of a payout's arrival."""
+    """Return the postings that begin at this entry: of a transaction, a payout's arrival, or a
+    correction that was decided.
+    """
+    if row.correction_id is not None:
+        is_decided = row.outcome == ("approved" if row.needs_approval else None)
+        if row.correction_debit is None or not is_decided:
+            return []
+        ends = LedgerAccount(row.correction_debit), LedgerAccount(row.correction_credit)
+        return [Posting(*ends, row.corrected_amount)]
     if {row.debit, row.credit} == {LedgerAccount.BANK, LedgerAccount.IN_TRANSIT}:
         return [entries.payout_arrival_posting(row.amount)]
     facts = balance_transactions.transaction_facts(row)
@@ -183,6 +206,9 @@ def _entry_bytes(row: Row[Any], posting: Posting) -> bytes:
     is_attributed = needs_contribution(
         row.type, row.reporting_category, version=row.posting_version
     )
+    contribution_id = row.contribution_id if is_attributed else row.posted_contribution_id
+    if row.correction_id is not None:
+        contribution_id = None
     return hash_chain.row_bytes(
         hash_chain.ChainedEntry(
             row.seq,
@@ -192,7 +218,8 @@ def _entry_bytes(row: Row[Any], posting: Posting) -> bytes:
             row.currency,
             row.occurred_at,
             row.balance_transaction,
-            row.contribution_id if is_attributed else row.posted_contribution_id,
+            contribution_id,
             row.posting_version,
+            None if row.correction_id is None else row.correction_digest,
         )
     )

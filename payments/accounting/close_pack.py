@@ -1,9 +1,10 @@
 """The close pack: the files of a closed month that the accountant stores, signed.
 
-A zip with the transactions, the journals, the payouts, the ledger entries with their hashes, and a
-manifest: the SHA-256 of every file, the totals, the checklist, the hash of the pack before, all
-signed with Ed25519. It is built once and stored: however often it is downloaded, the bytes are the
-same. `pack_verification` checks it, without a database.
+A zip with the transactions, the journals, the payouts, the ledger entries with their hashes, the
+corrections among them with who made them and why, and a manifest: the SHA-256 of every file, the
+totals, the checklist, the hash of the pack before, all signed with Ed25519. It is built once and
+stored: however often it is downloaded, the bytes are the same. `pack_verification` checks it,
+without a database.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import pack_verification, period_close
+from payments.accounting.correction_checks import CORRECTION_DIGEST_SQL, JOIN_CORRECTIONS_SQL
 from payments.accounting.exports import (
     ZIP_TIMESTAMP,
     account_map,
@@ -35,10 +37,12 @@ from payments.accounting.exports import (
     program_files,
     transactions_csv,
 )
+from payments.accounting.exports.csv_cells import escape_formula_sql
 from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.exports.journals import ProgramRefuses
 from payments.accounting.exports.program_rules import Names
 from payments.accounting.pack_verification import (
+    CORRECTIONS_FILE,
     ENTRIES_FILE,
     FORMAT_NAME,
     JOURNAL_FILE,
@@ -58,15 +62,38 @@ from payments.ledger import hash_chain
 CHUNK_BYTES = 1024**2
 ACCOUNT_MAP_FILE, LEFT_OUT_FILE = "account-map.csv", "journals-left-out.txt"
 # The entries of the chain since the closing before, whatever month they are of.
-_ENTRIES_SQL = """
-    SELECT seq, debit, credit, amount AS amount_minor, currency,
-           to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS occurred_at,
-           balance_transaction, contribution_id, posting_version, encode(hash, 'hex') AS hash
-      FROM ledger_entries
-     WHERE seq > :after
-       AND seq <= :through
-     ORDER BY seq
-"""
+_ENTRIES_SQL = f"""
+    SELECT e.seq, e.debit, e.credit, e.amount AS amount_minor, e.currency,
+           to_char(e.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS occurred_at,
+           e.balance_transaction, e.contribution_id, e.posting_version,
+           CASE WHEN e.correction_id IS NOT NULL
+                THEN encode({CORRECTION_DIGEST_SQL}, 'hex') END AS correction,
+           encode(e.hash, 'hex') AS hash
+      FROM ledger_entries e{JOIN_CORRECTIONS_SQL}
+     WHERE e.seq > :after
+       AND e.seq <= :through
+     ORDER BY e.seq
+"""  # noqa: S608 - constants only
+# Who moved what between two accounts, and why: the corrections among those entries.
+_CORRECTIONS_SQL = f"""
+    SELECT e.seq, correction.id, correction.balance_transaction, correction.from_account,
+           correction.debit, correction.credit, correction.amount AS amount_minor,
+           correction.currency, correction.booked_on, correction.concerns_month,
+           CASE WHEN correction.needs_approval THEN 'two' ELSE 'alone' END AS decided,
+           {escape_formula_sql("correction.reason")} AS reason,
+           to_char(correction.proposed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+               AS proposed_at,
+           {escape_formula_sql("correction.proposed_by")} AS proposed_by,
+           decision.outcome,
+           to_char(decision.decided_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+               AS decided_at,
+           {escape_formula_sql("decision.decided_by")} AS decided_by
+      FROM ledger_entries e{JOIN_CORRECTIONS_SQL}
+     WHERE e.correction_id IS NOT NULL
+       AND e.seq > :after
+       AND e.seq <= :through
+     ORDER BY e.seq
+"""  # noqa: S608 - constants only
 _PACK_CHUNK = text(
     "SELECT substring(pack FROM :start FOR :size) FROM period_closings WHERE id = :id"
 )
@@ -153,10 +180,10 @@ async def _write_files(
     async with ctx.sessions() as session:
         await csv_stream.begin_snapshot(session, zone)
         after = previous.last_seq if previous is not None else 0
-        rows = csv_stream.copy_csv(
-            session, _ENTRIES_SQL, {"after": after, "through": closing.last_seq}
-        )
-        await _write_chunks(folder / ENTRIES_FILE, rows)
+        params = {"after": after, "through": closing.last_seq}
+        for name, query in ((ENTRIES_FILE, _ENTRIES_SQL), (CORRECTIONS_FILE, _CORRECTIONS_SQL)):
+            rows = csv_stream.copy_csv(session, query, params)
+            await _write_chunks(folder / name, rows)
     async with ctx.sessions() as session:
         names = await account_map.current_names(session, at=closing.closed_at)
         small_files = await _program_files(session, zone, month, names, f"journal {description}")

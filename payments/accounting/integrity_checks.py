@@ -4,7 +4,7 @@ No tolerance, and no arithmetic between two currencies. A query returns one colu
 each row that breaks the rule, and is given a LIMIT by its caller.
 """
 
-from payments.accounting import daily_totals, mrr_rollforward
+from payments.accounting import correction_checks, daily_totals, mrr_rollforward
 from payments.infra import audit_log
 from payments.settlement.refunds import UNSUCCESSFUL_STATUSES
 
@@ -66,7 +66,10 @@ INCOME_SQL = """
                             WHERE unposted.balance_transaction = c.balance_transaction)
     ),
     income_entries AS (
-        SELECT * FROM ledger_entries WHERE credit LIKE 'income:%' OR credit = 'other:income'
+        SELECT *
+          FROM ledger_entries
+         WHERE (credit LIKE 'income:%' OR credit = 'other:income')
+           AND correction_id IS NULL
     )
     SELECT coalesce(c.stripe_charge_id, e.balance_transaction)
            || ': charged ' || coalesce(CAST(c.amount AS text), 'nothing')
@@ -107,6 +110,7 @@ REFUNDS_SQL = f"""
           JOIN balance_transactions bt ON bt.id = e.balance_transaction
          WHERE ARRAY['refunds', 'other:refunds'] && ARRAY[e.debit, e.credit]::text[]
            AND bt.source ~ '^(re|pyr)_'
+           AND e.correction_id IS NULL
     )
     SELECT coalesce(r.stripe_refund_id, e.balance_transaction)
            || ': refunded ' || coalesce(CAST(r.amount AS text), 'nothing')
@@ -138,7 +142,8 @@ OTHER_INCOME_SQL = """
       FROM ledger_entries e
      CROSS JOIN LATERAL (VALUES (e.debit), (e.credit)) AS side(account)
       LEFT JOIN other_transactions other ON other.id = e.balance_transaction
-     WHERE CASE WHEN other.id IS NULL THEN side.account LIKE 'other:%'
+     WHERE e.correction_id IS NULL
+       AND CASE WHEN other.id IS NULL THEN side.account LIKE 'other:%'
                 ELSE side.account NOT LIKE ALL ('{stripe:%,other:%,suspense}') END
      ORDER BY e.seq
 """
@@ -150,6 +155,7 @@ DISPUTES_SQL = """
         ON d.stripe_dispute_id = bt.source AND d.stripe_charge_id = bt.charge
      WHERE ARRAY['disputes', 'other:disputes'] && ARRAY[e.debit, e.credit]::text[]
        AND d.stripe_dispute_id IS NULL
+       AND e.correction_id IS NULL
      ORDER BY e.seq
 """
 # A payout that arrived counts 1 for its arrival, and -1 for its return.
@@ -219,14 +225,18 @@ PAYOUT_COMPOSITION_SQL = """
      ORDER BY 1
 """
 SUSPENSE_SQL = """
-    SELECT e.balance_transaction || ': ' || e.amount || ' ' || e.currency || ', no open alert'
+    SELECT e.balance_transaction || ': '
+           || abs(sum(CASE e.debit WHEN 'suspense' THEN e.amount ELSE -e.amount END)) || ' '
+           || e.currency || ', no open alert'
       FROM ledger_entries e
      WHERE 'suspense' IN (e.debit, e.credit)
        AND NOT EXISTS (SELECT FROM alerts a
                         WHERE a.kind = 'suspense'
                           AND a.object_id = e.balance_transaction
                           AND a.closed_at IS NULL)
-     ORDER BY e.seq
+     GROUP BY e.balance_transaction, e.currency
+    HAVING sum(CASE e.debit WHEN 'suspense' THEN e.amount ELSE -e.amount END) <> 0
+     ORDER BY min(e.seq)
 """
 # By month and currency: what the daily totals say moved Stripe's balance, beside what Stripe's own
 # transactions say. A late entry is booked later than its transaction occurred.
@@ -361,6 +371,10 @@ CHECKS = {
         PAYOUT_COMPOSITION_SQL,
     ),
     "suspense": ("what is in suspense has an open alert", SUSPENSE_SQL),
+    "corrections": (
+        "each correction that was decided is in the books once, and moved no more than stood there",
+        correction_checks.CORRECTIONS_SQL,
+    ),
     "daily_totals": (daily_totals.CHECK_DESCRIPTION, daily_totals.DIFFERENCES_SQL),
     "balance_rollforward": (
         "in each month what Stripe held at first and all that moved is what it held in the end",

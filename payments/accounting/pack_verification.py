@@ -8,6 +8,7 @@ import base64
 import csv
 import hashlib
 import io
+import itertools
 import json
 import zipfile
 import zlib
@@ -28,6 +29,7 @@ from payments.ledger import hash_chain
 FORMAT_NAME = "reader-payments period pack 1"
 MANIFEST_FILE, SIGNATURE_FILE = "manifest.json", "manifest.sig"
 TRANSACTIONS_FILE, JOURNAL_FILE, ENTRIES_FILE = "transactions.csv", "journal.csv", "entries.csv"
+CORRECTIONS_FILE = "corrections.csv"
 MAX_UNPACKED_BYTES = 4 * 1024**3
 
 
@@ -62,6 +64,7 @@ def verify(
         _check_totals(files, manifest),
         _check_journal_balance(files),
         _check_chain(files, manifest),
+        _check_corrections(files),
     ]
     if previous_pack is not None:
         previous_manifest = _sha256(_unzip(previous_pack)[MANIFEST_FILE])
@@ -162,6 +165,40 @@ def _check_chain(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Pac
     return PackCheck(description, problem)
 
 
+def _check_corrections(files: Mapping[str, bytes]) -> PackCheck:
+    description = "Every correction in the books says who made it and why, as it was made"
+    try:
+        booked = {row["seq"]: row["correction"] for row in _csv_rows(files[ENTRIES_FILE])}
+        corrections = {row["seq"]: row for row in _csv_rows(files[CORRECTIONS_FILE])}
+        for seq in sorted(booked.keys() | corrections.keys(), key=int):
+            row, digest = corrections.get(seq), booked.get(seq)
+            if bool(row) != bool(digest) or (row and digest not in _digests(row)):
+                return PackCheck(description, f"row {seq}")
+    except (KeyError, ValueError):
+        return PackCheck(description, f"{CORRECTIONS_FILE} cannot be read")
+    return PackCheck(description)
+
+
+def _digests(row: Mapping[str, str]) -> set[str]:
+    """Return the digests that a correction's row may have.
+
+    A text that a spreadsheet would compute is written behind an apostrophe, which is not its own.
+    """
+    texts = ("reason", "proposed_by", "decided_by")
+    forms = [{row[name], row[name].removeprefix("'")} for name in texts]
+    digests = set()
+    for reason, proposed_by, decided_by in itertools.product(*forms):
+        parts = (
+            "c1", row["id"], row["balance_transaction"], row["from_account"], row["debit"],
+            row["credit"], row["amount_minor"], row["currency"], row["booked_on"],
+            row["concerns_month"], row["decided"], _sha256(reason.encode()), row["proposed_at"],
+            _sha256(proposed_by.encode()), row["outcome"], row["decided_at"],
+            _sha256(decided_by.encode()) if decided_by else "",
+        )  # fmt: skip
+        digests.add(_sha256("|".join(parts).encode()))
+    return digests
+
+
 def _entry_bytes(row: Mapping[str, str]) -> bytes:
     return hash_chain.row_bytes(
         hash_chain.ChainedEntry(
@@ -174,6 +211,7 @@ def _entry_bytes(row: Mapping[str, str]) -> bytes:
             row["balance_transaction"],
             row["contribution_id"] or None,
             int(row["posting_version"]),
+            bytes.fromhex(row["correction"]) or None,
         )
     )
 

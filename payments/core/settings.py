@@ -111,6 +111,11 @@ class Settings(MailSettings):
     max_gift: AmountByCurrency = Field(
         default={}, description="the most one gift may be, in minor units: usd=500000,eur=450000"
     )
+    correction_limit: AmountByCurrency = Field(
+        default={},
+        description="the most one colleague may reclassify in the books alone, in minor units: "
+        "usd=10000,eur=10000. Above it, and in any other currency, a second one approves",
+    )
     stripe_fees: FeeByCurrency = Field(
         default={},
         description="Stripe's fee for a gift, in hundredths of a percent and minor units: "

@@ -49,6 +49,11 @@ class AuditAction(StrEnum):
     ACCOUNT_MAP_CHANGED = "account_map_changed"
     PERIOD_CLOSED = "period_closed"
     PERIOD_REOPENED = "period_reopened"
+    CORRECTION_BOOKED = "correction_booked"  # by one colleague, up to the limit
+    CORRECTION_PROPOSED = "correction_proposed"
+    CORRECTION_APPROVED = "correction_approved"
+    CORRECTION_REFUSED = "correction_refused"
+    CORRECTION_WITHDRAWN = "correction_withdrawn"
     REFUND_REQUESTED = "refund_requested"
     DONOR_SEARCHED = "donor_searched"
     DONOR_VIEWED = "donor_viewed"

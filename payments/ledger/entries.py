@@ -27,12 +27,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.infra import alerts, db
 from payments.infra.alerts import AlertKind
-from payments.ledger import hash_chain
+from payments.ledger import corrections, hash_chain
 from payments.ledger.balance_transactions import (
     BalanceTransaction,
     UnpostedTransaction,
     transaction_facts,
 )
+from payments.ledger.corrections import Correction, CorrectionDecision
 from payments.ledger.posting_rules import (
     Attribution,
     LedgerAccount,
@@ -52,7 +53,15 @@ class LedgerEntry(db.Base):
 
     __tablename__ = "ledger_entries"
     __table_args__ = (
-        Unique("balance_transaction", "debit", "credit"),
+        Unique(
+            "balance_transaction",
+            "debit",
+            "credit",
+            "correction_id",
+            name="uq_ledger_entries_pair",
+            postgresql_nulls_not_distinct=True,
+        ),
+        Unique("correction_id"),
         CheckConstraint("amount > 0", name="amount_is_positive"),
         CheckConstraint("debit <> credit", name="accounts_differ"),
         CheckConstraint("octet_length(hash) = 32", name="hash_is_sha256"),
@@ -81,6 +90,7 @@ class LedgerEntry(db.Base):
         ForeignKey("contributions.id"), index=True
     )
     posting_version: Mapped[int] = mapped_column(SmallInteger)  # of `posting_rules`
+    correction_id: Mapped[db.Id | None] = mapped_column(ForeignKey("corrections.id"))
     hash: Mapped[bytes]
 
 
@@ -92,6 +102,8 @@ class PendingEntry:
     posting: Posting
     contribution_id: str | None
     occurred_at: datetime
+    correction: Correction | None = None
+    decision: CorrectionDecision | None = None
 
 
 async def post(
@@ -208,6 +220,43 @@ async def _post_bank_transfer(
         await _append(session, [PendingEntry(transaction, posting, None, occurred_at)])
 
 
+async def post_correction(
+    session: AsyncSession,
+    transaction: BalanceTransaction,
+    correction: Correction,
+    decision: CorrectionDecision | None,
+) -> None:
+    """Post a correction, and close the alert about suspense once nothing of it is left there.
+
+    The caller holds the chain lock, and has seen that so much stands in its account.
+    """
+    occurred_at = correction_time(correction.booked_on, transaction.occurred_at)
+    posting = Posting(correction.debit, correction.credit, correction.amount)
+    await _append(
+        session, [PendingEntry(transaction, posting, None, occurred_at, correction, decision)]
+    )
+    now = correction.proposed_at if decision is None else decision.decided_at
+    if not (await standing(session, transaction.id)).get(LedgerAccount.SUSPENSE):
+        await alerts.close(session, AlertKind.SUSPENSE, object_id=transaction.id, now=now)
+
+
+def correction_time(booked_on: date, transaction_at: datetime) -> datetime:
+    """Return when a correction occurs: on its day, and not before its transaction."""
+    return max(datetime.combine(booked_on, PAYOUT_ARRIVAL_TIME, tzinfo=UTC), transaction_at)
+
+
+async def standing(session: AsyncSession, transaction_id: str) -> dict[LedgerAccount, int]:
+    """Return what stands in each account of one transaction: its debits less its credits."""
+    sums: dict[LedgerAccount, int] = {}
+    query = select(LedgerEntry.debit, LedgerEntry.credit, LedgerEntry.amount)
+    for debit, credit, amount in await session.execute(
+        query.where(LedgerEntry.balance_transaction == transaction_id)
+    ):
+        sums[debit] = sums.get(debit, 0) + amount
+        sums[credit] = sums.get(credit, 0) - amount
+    return {account: sum_ for account, sum_ in sums.items() if sum_}
+
+
 async def lock_chain(session: AsyncSession) -> None:
     """Wait for the chain lock and hold it until the transaction ends: nobody else appends."""
     await db.advisory_lock(session, CHAIN_LOCK_KEY)
@@ -227,7 +276,8 @@ async def _append(session: AsyncSession, pending: Sequence[PendingEntry]) -> Non
     values = []
     for entry in pending:
         seq += 1
-        posting, transaction = entry.posting, entry.transaction
+        posting, transaction, correction = entry.posting, entry.transaction, entry.correction
+        digest = None if correction is None else corrections.digest(correction, entry.decision)
         row = hash_chain.row_bytes(
             hash_chain.ChainedEntry(
                 seq,
@@ -239,6 +289,7 @@ async def _append(session: AsyncSession, pending: Sequence[PendingEntry]) -> Non
                 transaction.id,
                 entry.contribution_id,
                 version,
+                digest,
             )
         )
         head = hash_chain.next_hash(head, row)
@@ -253,6 +304,7 @@ async def _append(session: AsyncSession, pending: Sequence[PendingEntry]) -> Non
                 "balance_transaction": transaction.id,
                 "contribution_id": entry.contribution_id,
                 "posting_version": version,
+                "correction_id": None if correction is None else correction.id,
                 "hash": head,
             }
         )

@@ -49,6 +49,7 @@ class LedgerAccount(StrEnum):
     FX = "expense:fx"
     CLEARING = "clearing:fx"
     SUSPENSE = "suspense"
+    UNEXPLAINED = "unexplained"  # what two colleagues accepted without knowing what it was
 
 
 INCOME_ACCOUNTS = {

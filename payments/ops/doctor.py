@@ -47,6 +47,8 @@ APPEND_ONLY_TABLES = (
     "account_maps",
     "audit_entries",
     "balance_transactions",
+    "correction_decisions",
+    "corrections",
     "ledger_entries",
     "payout_transactions",
     "stripe_events",

@@ -59,7 +59,10 @@ ACCOUNTING_RECORDS = DataClass(
         "daily_totals": "day frequency currency debit credit amount entries payers"
         " first_time_payers",
         "ledger_entries": "seq debit credit amount currency occurred_at balance_transaction"
-        " contribution_id posting_version hash",
+        " contribution_id posting_version correction_id hash",
+        "corrections": "id balance_transaction from_account debit credit amount currency booked_on"
+        " concerns_month needs_approval reason proposed_at",
+        "correction_decisions": "id correction_id outcome reason decided_at",
         "payout_transactions": "stripe_payout_id balance_transaction net currency",
         "payouts": "stripe_payout_id status amount currency automatic created_at arrives_on"
         " balance_transaction synced_at method reconciliation_status failure_balance_transaction"
@@ -214,6 +217,8 @@ STAFF = DataClass(
         "used_challenges": "challenge_sha256 expires_at",
         "audit_entries": "seq recorded_at staff_id name action object_id reason",
         "account_maps": "saved_by",
+        "corrections": "proposed_by proposed_by_id",
+        "correction_decisions": "decided_by decided_by_id",
         "period_closings": "closed_by reopened_by",
         "refunds": "requested_by",
         "staff": "id name role created_at removed_at",

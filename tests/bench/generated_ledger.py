@@ -90,7 +90,7 @@ _INSERT_STEPS = (
     SELECT 2 * g - 2 + n, CASE n WHEN 1 THEN 'stripe:balance' ELSE 'expense:processing' END,
            CASE n WHEN 1 THEN 'income:' || frequency ELSE 'stripe:balance' END,
            CASE n WHEN 1 THEN amount ELSE fee END, currency, at, 'txn_' || g, owner,
-           1, sha256(int8send(2 * g + n)) FROM gifts, generate_series(1, 2) AS n
+           1, NULL, sha256(int8send(2 * g + n)) FROM gifts, generate_series(1, 2) AS n
     """,
     # back again: each 49th gift is refunded a week later, each 997th is disputed
     """
@@ -107,7 +107,7 @@ _INSERT_STEPS = (
     INSERT INTO ledger_entries
     SELECT (SELECT max(seq) FROM ledger_entries) + row_number() OVER (ORDER BY at, g),
            CASE WHEN g % 49 = 0 THEN 'refunds' ELSE 'disputes' END, 'stripe:balance', amount,
-           currency, at + INTERVAL '7 days', 'txn_r' || g, owner, 1,
+           currency, at + INTERVAL '7 days', 'txn_r' || g, owner, 1, NULL,
            sha256(int8send(-g))
       FROM gifts WHERE g % 49 = 0 OR g % 997 = 0
     """,
@@ -156,7 +156,7 @@ _INSERT_STEPS = (
     SELECT (SELECT max(seq) FROM ledger_entries) + row_number() OVER (ORDER BY at, id, n),
            CASE n WHEN 1 THEN 'in-transit' ELSE 'bank' END,
            CASE n WHEN 1 THEN 'stripe:balance' ELSE 'in-transit' END, amount, currency,
-           at + (n - 1) * INTERVAL '2 days', 'txn_' || id, NULL, 1,
+           at + (n - 1) * INTERVAL '2 days', 'txn_' || id, NULL, 1, NULL,
            sha256(convert_to(id || n, 'UTF8'))
       FROM days, generate_series(1, 2) AS n
     """,

@@ -22,6 +22,7 @@ from tests.support.database import copy_database
 models.load_all()
 APPEND_ONLY = {"balance_transactions", "ledger_entries", "stripe_events"}
 APPEND_ONLY |= {"account_maps", "payout_transactions", "verified_heads", "audit_entries"}
+APPEND_ONLY |= {"corrections", "correction_decisions"}
 ENGINE_TABLES = {"procrastinate_jobs", "procrastinate_events", "procrastinate_workers"}
 ENGINE_TABLES |= {"procrastinate_periodic_defers"}
 

@@ -109,7 +109,7 @@ def test_the_schema_takes_no_row_that_cannot_be(
         "SELECT balance_transaction FROM ledger_entries WHERE credit = 'income:once'"
     ).fetchone()
     assert bt is not None
-    insert = "INSERT INTO ledger_entries VALUES (%s, %s, %s, %s, %s, %s, %s, NULL, 1, %s)"
+    insert = "INSERT INTO ledger_entries VALUES (%s, %s, %s, %s, %s, %s, %s, NULL, 1, NULL, %s)"
     owner.execute(f"SET LOCAL ROLE {db.APP_ROLE}".encode())
     owner.execute(insert, [998, "stripe:balance", "disputes", 1, "usd", NOW, bt[0], DIGEST])
     row = [999, debit, credit, amount, currency, moment, bt[0], digest]

@@ -211,7 +211,8 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
         (
             "UPDATE ledger_entries SET amount = amount - 100 WHERE seq = {converted.seq};"
             "INSERT INTO ledger_entries SELECT 1 + (SELECT max(seq) FROM ledger_entries), debit,"
-            " 'expense:billing', 100, currency, occurred_at, balance_transaction, NULL, 1, hash"
+            " 'expense:billing', 100, currency, occurred_at, balance_transaction, NULL, 1, NULL,"
+            " hash"
             " FROM ledger_entries WHERE seq = {converted.seq}"
         ),
         {"chain": "row {converted.seq} (", "income": ": charged 1500, income 890"},
@@ -219,7 +220,8 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
     "a row too many": (
         (
             "INSERT INTO ledger_entries SELECT seq + 1, 'refunds', 'stripe:balance', 5, 'usd',"
-            " occurred_at, '{income.id}', NULL, 1, hash FROM ledger_entries WHERE seq = {last.seq}"
+            " occurred_at, '{income.id}', NULL, 1, NULL, hash FROM ledger_entries"
+            " WHERE seq = {last.seq}"
         ),
         {"chain": "row ", "posted": "{income.id}: "},
     ),

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from payments.accounting import integrity
+from payments.accounting.correction_checks import CORRECTION_DIGEST_SQL, JOIN_CORRECTIONS_SQL
 from payments.infra.context import Context, open_context
 from payments.ledger import hash_chain
 from payments.ledger.hash_chain import ChainedEntry
@@ -58,10 +59,14 @@ async def failed_checks_now(room: Newsroom) -> list[str]:
 def rehash_chain(owner: Connection) -> None:
     """Number and hash every entry anew, as if nothing had been done."""
     head = hash_chain.GENESIS_HASH
-    rows = owner.execute(
-        "SELECT seq, debit, credit, amount, currency, occurred_at, balance_transaction,"
-        "       contribution_id, posting_version FROM ledger_entries ORDER BY 1"
-    )
+    query = f"""
+        SELECT e.seq, e.debit, e.credit, e.amount, e.currency, e.occurred_at,
+               e.balance_transaction, e.contribution_id, e.posting_version,
+               CASE WHEN e.correction_id IS NOT NULL THEN {CORRECTION_DIGEST_SQL} END
+          FROM ledger_entries e{JOIN_CORRECTIONS_SQL}
+         ORDER BY 1
+    """  # noqa: S608 - constants only
+    rows = owner.execute(query.encode())
     for seq, (old, *rest) in enumerate(rows.fetchall(), 1):
         entry = hash_chain.row_bytes(ChainedEntry(seq, *rest))  # type: ignore[arg-type]  # as the columns are
         head = hash_chain.next_hash(head, entry)

@@ -108,6 +108,7 @@ DEFAULT_PLAIN_NAMES: Mapping[LedgerAccount, str] = {
     LedgerAccount.FX: "Expenses:Stripe:FX",
     LedgerAccount.CLEARING: "Equity:Clearing:FX",
     LedgerAccount.SUSPENSE: "Equity:Suspense",
+    LedgerAccount.UNEXPLAINED: "Expenses:Unexplained",
 }
 # The others have no names but the newsroom's own: a guess would be booked.
 DEFAULTS: Mapping[Program, Mapping[str, str]] = {

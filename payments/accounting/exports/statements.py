@@ -50,6 +50,7 @@ LABELS = {
     LedgerAccount.ISSUING: "Issuing at Stripe",
     LedgerAccount.HELD: "Held by Stripe",
     LedgerAccount.SUSPENSE: "Not yet explained",
+    LedgerAccount.UNEXPLAINED: "Accepted without an explanation",
 }
 
 

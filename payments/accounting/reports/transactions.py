@@ -129,15 +129,15 @@ _SUMS_SQL = """currency,
            coalesce(sum(CASE WHEN credit LIKE ANY ('{income:%,other:income}') THEN amount
                              WHEN debit LIKE ANY ('{income:%,other:income}') THEN -amount
                              END), 0) AS gross,
-           coalesce(sum(CASE WHEN debit LIKE ANY ('{expense:%,other:fees}') THEN amount
-                             WHEN credit LIKE ANY ('{expense:%,other:fees}') THEN -amount
-                             END), 0) AS fees,
-           coalesce(sum(CASE WHEN debit IN ('refunds', 'other:refunds') THEN amount
-                             WHEN credit IN ('refunds', 'other:refunds') THEN -amount
-                             END), 0) AS refunds,
-           coalesce(sum(CASE WHEN debit IN ('disputes', 'other:disputes') THEN amount
-                             WHEN credit IN ('disputes', 'other:disputes') THEN -amount
-                             END), 0) AS disputes"""
+           coalesce(sum(amount) FILTER (WHERE debit LIKE ANY ('{expense:%,other:fees}')), 0)
+             - coalesce(sum(amount) FILTER (WHERE credit LIKE ANY ('{expense:%,other:fees}')), 0)
+             AS fees,
+           coalesce(sum(amount) FILTER (WHERE debit IN ('refunds', 'other:refunds')), 0)
+             - coalesce(sum(amount) FILTER (WHERE credit IN ('refunds', 'other:refunds')), 0)
+             AS refunds,
+           coalesce(sum(amount) FILTER (WHERE debit IN ('disputes', 'other:disputes')), 0)
+             - coalesce(sum(amount) FILTER (WHERE credit IN ('disputes', 'other:disputes')), 0)
+             AS disputes"""
 
 
 async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> list[TransactionTotal]:

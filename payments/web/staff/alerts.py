@@ -37,8 +37,9 @@ INSTRUCTIONS = {
         "correct it. If they are no contributions, payments stripe adoption --drop forgets them."
     ),
     AlertKind.SUSPENSE: (
-        "Find the movement at Stripe by its id and say what it was. An engineer adds its kind to "
-        "the posting table; until then it is in suspense and in no report."
+        "Find the movement at Stripe by its id, and correct the books: to the account it belongs "
+        "to, or to what two of you accept unexplained. Until then it is in suspense, and its "
+        "month cannot be closed."
     ),
     AlertKind.UNATTRIBUTED: (
         "Look the charge up at Stripe. If it is no gift, nothing more is to be done; if it is "

@@ -1,0 +1,386 @@
+"""Corrections as colleagues make them: proposed, approved or refused, and booked.
+
+What stands in an account of one transaction can be moved to another, with a reason. Above the limit
+of its currency a second colleague approves it, and so always where the difference is accepted
+without an explanation. A correction is booked on an open day: its transaction's own day where that
+is in an open month, else the first open one, and it names the closed month it concerns.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.accounting import period_close
+from payments.accounting.late_entries import LateEntry
+from payments.core.calendar import first_of_month, next_month
+from payments.core.errors import InvalidField, NotFound, PaymentsError
+from payments.core.identifiers import new_row_id
+from payments.infra import audit_log
+from payments.infra.audit_log import AuditAction
+from payments.infra.context import Context
+from payments.ledger import entries
+from payments.ledger.balance_transactions import BalanceTransaction
+from payments.ledger.corrections import (
+    CORRECTABLE_ACCOUNTS,
+    Correction,
+    CorrectionDecision,
+    DecisionOutcome,
+    may_move,
+    posting_between,
+)
+from payments.ledger.entries import LedgerEntry
+from payments.ledger.posting_rules import LedgerAccount
+
+MAX_CORRECTIONS = 200  # on a page
+NOT_IN_BOOKS = "There is no such transaction in the books."
+ACCOUNTS_HELP = "Choose two accounts that a correction may move money between. Nothing was done."
+
+
+class CorrectionRefused(PaymentsError):
+    """A correction cannot be made, or not by this colleague. Nothing was done."""
+
+    status = 409
+    code = "correction-refused"
+    title = "This correction cannot be made"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The colleague who acts: the id of the row and the name that is stored."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a colleague wants to move, in minor units of the transaction's currency.
+
+    `booked_on` None is the day that follows from the transaction's. `seen` is how many corrections
+    of the transaction they had before them: with another number somebody was there meanwhile.
+    """
+
+    balance_transaction: str
+    from_account: str
+    to_account: str
+    amount: int
+    currency: str
+    reason: str
+    seen: int
+    booked_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionView:
+    """A correction, what was decided of it, and the ledger entry it became, if any."""
+
+    correction: Correction
+    decision: CorrectionDecision | None
+    seq: int | None
+
+    @property
+    def status(self) -> str:
+        """One of booked, waiting, refused, withdrawn."""
+        if self.seq is not None:
+            return "booked"
+        return "waiting" if self.decision is None else self.decision.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectableTransaction:
+    """A transaction, what stands in its accounts, and all corrections of it, oldest first.
+
+    `standing` is debits less credits; `free` is the same without what waits for approval.
+    """
+
+    transaction: BalanceTransaction
+    standing: dict[LedgerAccount, int]
+    free: dict[LedgerAccount, int]
+    corrections: list[CorrectionView]
+    booked_on: date
+
+
+def needs_second_person(
+    limits: dict[str, int], amount: int, currency: str, to_account: LedgerAccount
+) -> bool:
+    """Whether a second colleague must approve: above the limit, without one, or unexplained."""
+    limit = limits.get(currency)
+    return limit is None or amount > limit or to_account is LedgerAccount.UNEXPLAINED
+
+
+async def get_transaction(ctx: Context, transaction_id: str) -> CorrectableTransaction:
+    """Return a transaction and what can be corrected of it. Raises NotFound."""
+    async with ctx.sessions() as session:
+        return await _load(session, transaction_id, ctx.settings.accounting_zoneinfo)
+
+
+async def propose(ctx: Context, proposal: Proposal, *, by: Actor) -> CorrectionView:
+    """Book a correction, or store it for a second colleague to approve.
+
+    Raises NotFound, InvalidField, or CorrectionRefused where somebody was there before.
+    """
+    reason = audit_log.validate_reason(proposal.reason)
+    from_account, to_account = _parse_accounts(proposal)
+    async with ctx.sessions.begin() as session:
+        await entries.lock_chain(session)
+        zone = ctx.settings.accounting_zoneinfo
+        found = await _load(session, proposal.balance_transaction, zone)
+        if len(found.corrections) != proposal.seen:
+            raise CorrectionRefused(
+                "Somebody corrected this transaction meanwhile, perhaps you in another tab. Look "
+                "at what stands there now. Nothing was done."
+            )
+        _validate_amount(found, from_account, proposal)
+        booked_on = await _booking_day(ctx, session, found, proposal.booked_on)
+        sign = 1 if found.free[from_account] > 0 else -1
+        posting = posting_between(from_account, to_account, sign * proposal.amount)
+        correction = Correction(
+            id=new_row_id(),
+            balance_transaction=proposal.balance_transaction,
+            from_account=from_account,
+            debit=posting.debit,
+            credit=posting.credit,
+            amount=posting.amount,
+            currency=proposal.currency,
+            booked_on=booked_on,
+            concerns_month=await _closed_month(session, found.transaction, zone),
+            needs_approval=needs_second_person(
+                dict(ctx.settings.correction_limit), posting.amount, proposal.currency, to_account
+            ),
+            reason=reason,
+            proposed_at=ctx.now().replace(microsecond=0),
+            proposed_by=by.name,
+            proposed_by_id=by.id,
+        )
+        session.add(correction)
+        await session.flush()
+        action = AuditAction.CORRECTION_PROPOSED
+        if not correction.needs_approval:
+            action = AuditAction.CORRECTION_BOOKED
+            await entries.post_correction(session, found.transaction, correction, None)
+        await audit_log.record(
+            session, action, staff_id=by.id, name=by.name, object_id=correction.id,
+            reason=reason, now=ctx.now(),
+        )  # fmt: skip
+        return await _view(session, correction)
+
+
+async def approve(ctx: Context, correction_id: str, *, by: Actor) -> CorrectionView:
+    """Book a correction that another colleague proposed.
+
+    Raises NotFound, or CorrectionRefused: for whoever proposed it, for one that was decided, and
+    where the month of its day was closed meanwhile.
+    """
+    return await _decide(ctx, correction_id, DecisionOutcome.APPROVED, "", by)
+
+
+async def refuse(ctx: Context, correction_id: str, *, reason: str, by: Actor) -> CorrectionView:
+    """Refuse a correction, or withdraw one's own. Raises as `approve`, and without a reason."""
+    return await _decide(
+        ctx, correction_id, DecisionOutcome.REFUSED, audit_log.validate_reason(reason), by
+    )
+
+
+async def _decide(
+    ctx: Context, correction_id: str, outcome: DecisionOutcome, reason: str, by: Actor
+) -> CorrectionView:
+    async with ctx.sessions.begin() as session:
+        await entries.lock_chain(session)
+        correction = await session.get(Correction, correction_id)
+        if correction is None:
+            raise NotFound("There is no such correction.")
+        if (await _view(session, correction)).status != "waiting":
+            raise CorrectionRefused("It was decided already. Nothing was done.")
+        is_own = by.id == correction.proposed_by_id
+        if outcome is DecisionOutcome.APPROVED:
+            if is_own:
+                raise CorrectionRefused(
+                    "You proposed it: somebody else approves it. Nothing was done."
+                )
+            await _ensure_still_possible(session, correction)
+        elif is_own:
+            outcome = DecisionOutcome.WITHDRAWN
+        decision = CorrectionDecision(
+            id=new_row_id(),
+            correction_id=correction_id,
+            outcome=outcome,
+            reason=reason,
+            decided_at=ctx.now().replace(microsecond=0),
+            decided_by=by.name,
+            decided_by_id=by.id,
+        )
+        session.add(decision)
+        await session.flush()
+        if outcome is DecisionOutcome.APPROVED:
+            transaction = await session.get_one(BalanceTransaction, correction.balance_transaction)
+            await entries.post_correction(session, transaction, correction, decision)
+        await audit_log.record(
+            session, AuditAction(f"correction_{outcome}"), staff_id=by.id, name=by.name,
+            object_id=correction_id, reason=reason, now=ctx.now(),
+        )  # fmt: skip
+        return await _view(session, correction)
+
+
+async def list_page(
+    session: AsyncSession, *, status: str | None = None, offset: int = 0
+) -> tuple[list[CorrectionView], int | None]:
+    """Return a page of the corrections, the newest first, and after how many the next begins.
+
+    `status` "waiting" leaves those that a second colleague must decide.
+    """
+    query = _query().order_by(Correction.proposed_at.desc(), Correction.id)
+    if status == "waiting":
+        query = query.where(CorrectionDecision.id.is_(None), LedgerEntry.seq.is_(None))
+    rows = await session.execute(query.limit(MAX_CORRECTIONS + 1).offset(offset))
+    views = [CorrectionView(one, decision, seq) for one, decision, seq in rows]
+    more = offset + MAX_CORRECTIONS if len(views) > MAX_CORRECTIONS else None
+    return views[:MAX_CORRECTIONS], more
+
+
+async def get(session: AsyncSession, correction_id: str) -> CorrectionView:
+    """Return a correction. Raises NotFound."""
+    correction = await session.get(Correction, correction_id)
+    if correction is None:
+        raise NotFound("There is no such correction.")
+    return await _view(session, correction)
+
+
+# --- what stands there ----------------------------------------------------------------------------
+
+
+def _query() -> Select[Correction, CorrectionDecision, int]:
+    """Return every correction, with its decision and its entry's number where it has them."""
+    return (
+        select(Correction, CorrectionDecision, LedgerEntry.seq)
+        .outerjoin(CorrectionDecision, CorrectionDecision.correction_id == Correction.id)
+        .outerjoin(LedgerEntry, LedgerEntry.correction_id == Correction.id)
+    )
+
+
+async def _view(session: AsyncSession, correction: Correction) -> CorrectionView:
+    rows = await session.execute(_query().where(Correction.id == correction.id))
+    ((found, decision, seq),) = rows
+    return CorrectionView(found, decision, seq)
+
+
+async def _load(
+    session: AsyncSession, transaction_id: str, zone: ZoneInfo
+) -> CorrectableTransaction:
+    transaction = await session.get(BalanceTransaction, transaction_id)
+    standing = await entries.standing(session, transaction_id)
+    if transaction is None or not standing:
+        raise NotFound(NOT_IN_BOOKS)
+    rows = await session.execute(
+        _query()
+        .where(Correction.balance_transaction == transaction_id)
+        .order_by(Correction.proposed_at, Correction.id)
+    )
+    views = [CorrectionView(one, decision, seq) for one, decision, seq in rows]
+    free = {account: standing.get(account, 0) for account in CORRECTABLE_ACCOUNTS}
+    for view in views:
+        if view.status == "waiting":
+            is_debit = view.correction.from_account == view.correction.debit
+            free[LedgerAccount(view.correction.from_account)] += (
+                view.correction.amount if is_debit else -view.correction.amount
+            )
+    return CorrectableTransaction(
+        transaction,
+        {account: sum_ for account, sum_ in standing.items() if account in CORRECTABLE_ACCOUNTS},
+        {account: sum_ for account, sum_ in free.items() if sum_},
+        views,
+        await _default_day(session, transaction, zone),
+    )
+
+
+def _parse_accounts(proposal: Proposal) -> tuple[LedgerAccount, LedgerAccount]:
+    ends = []
+    for field in ("from_account", "to_account"):
+        try:
+            ends.append(LedgerAccount(getattr(proposal, field)))
+        except ValueError:
+            raise InvalidField(ACCOUNTS_HELP, field=field) from None
+    if not may_move(ends[0], ends[1]):
+        raise InvalidField(ACCOUNTS_HELP, field="to_account")
+    return ends[0], ends[1]
+
+
+def _validate_amount(
+    found: CorrectableTransaction, from_account: LedgerAccount, proposal: Proposal
+) -> None:
+    if proposal.currency != found.transaction.currency:
+        raise InvalidField(
+            f"This transaction is in {found.transaction.currency.upper()}. Nothing was done.",
+            field="amount",
+        )
+    if not 0 < proposal.amount <= abs(found.free.get(from_account, 0)):
+        raise InvalidField(
+            f"So much of it does not stand in {from_account}, or waits to be approved already. "
+            "Nothing was done.",
+            field="amount",
+        )
+
+
+# --- the day --------------------------------------------------------------------------------------
+
+
+async def _default_day(
+    session: AsyncSession, transaction: BalanceTransaction, zone: ZoneInfo
+) -> date:
+    """Return the day of a transaction where its month is open, else the first open day."""
+    booked_on = await session.scalar(
+        select(func.max(LateEntry.booked_on))
+        .join(LedgerEntry, LedgerEntry.seq == LateEntry.seq)
+        .where(LedgerEntry.balance_transaction == transaction.id)
+    )
+    day = booked_on or transaction.occurred_at.astimezone(zone).date()
+    first_open = await _first_open_day(session)
+    return day if first_open is None else max(day, first_open)
+
+
+async def _first_open_day(session: AsyncSession) -> date | None:
+    last = await period_close.last_closed(session)
+    return None if last is None else next_month(last.month)
+
+
+async def _closed_month(
+    session: AsyncSession, transaction: BalanceTransaction, zone: ZoneInfo
+) -> date | None:
+    """Return the month of a transaction where that is closed."""
+    first_open = await _first_open_day(session)
+    month = first_of_month(transaction.occurred_at.astimezone(zone).date())
+    return month if first_open is not None and month < first_open else None
+
+
+async def _booking_day(
+    ctx: Context, session: AsyncSession, found: CorrectableTransaction, asked: date | None
+) -> date:
+    if asked is None:
+        return found.booked_on
+    zone = ctx.settings.accounting_zoneinfo
+    first_open = await _first_open_day(session)
+    if first_open is not None and asked < first_open:
+        raise InvalidField(
+            f"That month is closed. The first open day is {first_open.isoformat()}. "
+            "Nothing was done.",
+            field="booked_on",
+        )
+    occurred_on = found.transaction.occurred_at.astimezone(zone).date()
+    if not occurred_on <= asked <= ctx.now().astimezone(zone).date():
+        raise InvalidField(
+            f"Choose a day from {occurred_on.isoformat()}, when it happened, until today. "
+            "Nothing was done.",
+            field="booked_on",
+        )
+    return asked
+
+
+async def _ensure_still_possible(session: AsyncSession, correction: Correction) -> None:
+    first_open = await _first_open_day(session)
+    if first_open is not None and correction.booked_on < first_open:
+        raise CorrectionRefused(
+            "The month of its day was closed meanwhile. Refuse it and propose it anew. "
+            "Nothing was done."
+        )

@@ -1,0 +1,259 @@
+"""Corrections: what the posting table could not explain, colleagues do, and the proof covers it.
+
+The figures expected here are computed by hand from what moved at Stripe.
+"""
+
+import csv
+import io
+import zipfile
+from datetime import UTC, date, datetime
+
+import pytest
+
+from payments.accounting import (
+    chain_verification,
+    close_pack,
+    corrections,
+    daily_totals,
+    integrity,
+    pack_verification,
+    period_close,
+)
+from payments.accounting.corrections import Actor, CorrectionRefused, Proposal
+from payments.accounting.period_close import PeriodNotReady
+from payments.core.errors import InvalidField, NotFound
+from payments.sandbox import balance as sandbox_balance
+from tests.support.database_owner import as_owner, tampering
+from tests.support.ledger import (
+    BALANCES_SQL,
+    DERIVED_CHECKS,
+    failed_checks,
+    rehash_chain,
+    without_stripe,
+)
+from tests.support.newsroom import Newsroom, open_newsroom
+
+pytestmark = pytest.mark.anyio
+NOVEMBER, DECEMBER = date(2026, 11, 1), date(2026, 12, 1)
+ADA, BORIS = Actor("a" * 32, "Ada"), Actor("b" * 32, "Boris")
+LIMIT = 500
+
+
+async def until(room: Newsroom, moment: datetime) -> None:
+    await room.advances_time(moment - room.clock())
+    await room.runs_until_idle()
+    await daily_totals.import_and_refresh(room.ctx)
+
+
+async def moves(room: Newsroom, amount: int, on: datetime | None = None) -> str:
+    """Money moves at Stripe in a way that no table knows. Gives the movement's id."""
+    odd = {"type": "tax_fund", "amount": amount, "currency": "usd"}
+    id_ = str(sandbox_balance.create_transaction(room.sandbox.account, odd)["id"])
+    if on is not None:
+        row = room.sandbox.account.store.get("balance_transaction", id_)
+        assert row is not None
+        row["created"] = int(on.timestamp())
+    await daily_totals.import_and_refresh(room.ctx)
+    return id_
+
+
+def wanted(id_: str, amount: int, to: str = "expense:billing", **more: object) -> Proposal:
+    values: dict[str, object] = {
+        "balance_transaction": id_,
+        "from_account": "suspense",
+        "to_account": to,
+        "amount": amount,
+        "currency": "usd",
+        "reason": "A fee, says Stripe",
+        "seen": 0,
+    }
+    return Proposal(**values | more)  # type: ignore[arg-type]  # as the test has them
+
+
+async def refused(room: Newsroom, proposal: Proposal, words: str, by: Actor = ADA) -> None:
+    with pytest.raises((InvalidField, CorrectionRefused, NotFound), match=words):
+        await corrections.propose(room.ctx, proposal, by=by)
+
+
+async def balances(room: Newsroom) -> dict[str, int]:
+    return {
+        str(account): int(str(sum_)) for account, _, sum_ in await room.rows(BALANCES_SQL) if sum_
+    }
+
+
+async def failing(room: Newsroom) -> dict[str, tuple[str, ...]]:
+    results = await integrity.run_checks(room.ctx, replay=True)
+    return {one.check_name: one.failures for one in results if not one.passed}
+
+
+async def test_a_month_with_an_unexplained_cent_is_finished_and_everything_is_proved(
+    database: str,
+) -> None:
+    async with open_newsroom(database, correction_limit={"usd": LIMIT}) as room:
+        await room.gives(2500)
+        cent = await moves(room, -1)
+        bonus = await moves(room, LIMIT + 1)
+        await until(room, datetime(2026, 12, 1, 8, tzinfo=UTC))
+        with pytest.raises(PeriodNotReady, match="Nothing is in suspense: 2 of them"):
+            await period_close.close(room.ctx, NOVEMBER, by="Ada")
+        before = await balances(room)
+        assert before["suspense"] == 1 - (LIMIT + 1)
+
+        await _refuses_what_cannot_be(room, cent)
+        assert await balances(room) == before
+        await _explains(room, cent, bonus, before)
+
+        after = await balances(room)
+        changed = {name: after.get(name, 0) - before.get(name, 0) for name in {*after, *before}}
+        assert {name: sum_ for name, sum_ in changed.items() if sum_} == {
+            "suspense": LIMIT, "unexplained": 1, "other:income": -(LIMIT + 1),
+        }  # fmt: skip
+        assert "suspense" not in after
+        days = "SELECT DISTINCT to_char(booked_on, 'YYYY-MM') FROM corrections"
+        assert await room.rows(days) == [("2026-11",)]
+        assert await failing(room) == {}
+
+        await _closes(room)
+        await _corrects_a_closed_month(room)
+
+    await _tamper(database)
+
+
+async def _refuses_what_cannot_be(room: Newsroom, cent: str) -> None:
+    await refused(room, wanted("txn_nobodys", 1), "no such transaction")
+    await refused(room, wanted(cent, 1, "expense:lunch"), "Choose two accounts")
+    await refused(room, wanted(cent, 1, "stripe:balance"), "Choose two accounts")
+    await refused(room, wanted(cent, 1, "income:once"), "Choose two accounts")
+    await refused(room, wanted(cent, 1, "suspense"), "Choose two accounts")
+    await refused(
+        room, wanted(cent, 1, "other:fees", from_account="refunds"), "Choose two accounts"
+    )
+    await refused(room, wanted(cent, 2), "does not stand in suspense")
+    await refused(room, wanted(cent, 0), "does not stand in suspense")
+    await refused(room, wanted(cent, 1, from_account="bank"), "does not stand in bank")
+    await refused(room, wanted(cent, 1, currency="eur"), "is in USD")
+    await refused(room, wanted(cent, 1, reason=" "), "Say why")
+    await refused(room, wanted(cent, 1, booked_on=date(2026, 12, 2)), "until today")
+    await refused(room, wanted(cent, 1, booked_on=date(2026, 11, 1)), "when it happened")
+    assert await room.count("corrections") == 0
+
+
+async def _explains(room: Newsroom, cent: str, bonus: str, before: dict[str, int]) -> None:
+    # the cent is accepted by two, whatever the limit; what waits is spoken for
+    proposed = await corrections.propose(
+        room.ctx, wanted(cent, 1, "unexplained", reason="Asked Stripe twice"), by=ADA
+    )
+    assert proposed.status == "waiting"
+    await refused(room, wanted(cent, 1), "meanwhile, perhaps you in another tab")
+    await refused(room, wanted(cent, 1, seen=1), "waits to be approved already", by=BORIS)
+    with pytest.raises(CorrectionRefused, match="somebody else approves it"):
+        await corrections.approve(room.ctx, proposed.correction.id, by=ADA)
+    assert await balances(room) == before
+    booked = await corrections.approve(room.ctx, proposed.correction.id, by=BORIS)
+    assert booked.status == "booked"
+    with pytest.raises(CorrectionRefused, match="decided already"):
+        await corrections.approve(room.ctx, proposed.correction.id, by=BORIS)
+
+    # above the limit by one a second person is needed, and may refuse; at it, none
+    above = await corrections.propose(room.ctx, wanted(bonus, LIMIT + 1), by=ADA)
+    assert above.status == "waiting"
+    no = await corrections.refuse(room.ctx, above.correction.id, reason="It was half", by=BORIS)
+    assert no.status == "refused"
+    mine = await corrections.propose(room.ctx, wanted(bonus, LIMIT + 1, seen=1), by=BORIS)
+    mine = await corrections.refuse(room.ctx, mine.correction.id, reason="Oh", by=BORIS)
+    assert mine.status == "withdrawn"
+    alone = await corrections.propose(
+        room.ctx, wanted(bonus, LIMIT, "other:income", seen=2), by=ADA
+    )
+    assert alone.status == "booked"
+    last = await corrections.propose(room.ctx, wanted(bonus, 1, "bank", seen=3), by=ADA)
+    assert last.status == "booked"
+    # and what was wrong is corrected again
+    again = await corrections.propose(
+        room.ctx, wanted(bonus, 1, "other:income", from_account="bank", seen=4), by=ADA
+    )
+    assert again.correction.concerns_month is None
+
+
+async def _closes(room: Newsroom) -> None:
+    closing = await period_close.close(room.ctx, NOVEMBER, by="Ada")
+    await close_pack.build(room.ctx, closing)
+    pack = io.BytesIO()
+    await close_pack.download(room.ctx, "2026-11", pack)
+    assert [one for one in pack_verification.verify(pack.getvalue()) if one.problem] == []
+    with zipfile.ZipFile(pack) as archive:
+        files = {name: archive.read(name).decode() for name in archive.namelist()}
+    rows = list(csv.DictReader(io.StringIO(files["corrections.csv"])))
+    assert [(row["proposed_by"], row["decided_by"], row["reason"]) for row in rows] == [
+        ("Ada", "Boris", "Asked Stripe twice"),
+        *[("Ada", "", "A fee, says Stripe")] * 3,
+    ]
+    for old, new in (("Asked Stripe twice", "Asked nobody"), (",Boris", ",Carol")):
+        forged = {"entries.csv": files["entries.csv"].encode()}
+        forged["corrections.csv"] = files["corrections.csv"].replace(old, new).encode()
+        assert pack_verification._check_corrections(forged).problem.startswith("row ")
+
+
+async def _corrects_a_closed_month(room: Newsroom) -> None:
+    # the month is closed: what concerns it is booked in the first that is open, and says so
+    fee = await moves(room, -40, datetime(2026, 11, 30, 23, 50, tzinfo=UTC))
+    await refused(
+        room, wanted(fee, 40, booked_on=date(2026, 11, 30)), "first open day is 2026-12-01"
+    )
+    late = await corrections.propose(room.ctx, wanted(fee, 40), by=ADA)
+    assert (late.correction.booked_on, late.correction.concerns_month) == (DECEMBER, NOVEMBER)
+    assert await failing(room) == {}
+    assert await room.rows(
+        "SELECT action, name FROM audit_entries WHERE action LIKE 'correction%' ORDER BY seq"
+    ) == [
+        ("correction_proposed", "Ada"),
+        ("correction_approved", "Boris"),
+        ("correction_proposed", "Ada"),
+        ("correction_refused", "Boris"),
+        ("correction_proposed", "Boris"),
+        ("correction_withdrawn", "Boris"),
+        *[("correction_booked", "Ada")] * 4,
+    ]
+
+
+# What is done behind the trigger's back -> the checks that find it; the chain's, by the replay too.
+TAMPERINGS = {
+    "UPDATE corrections SET reason = 'Nothing' WHERE needs_approval": {"chain"},
+    "UPDATE corrections SET proposed_by = 'Eve' WHERE NOT needs_approval": {"chain"},
+    "UPDATE corrections SET amount = amount + 1 WHERE amount = 500": {"chain", "corrections"},
+    "UPDATE correction_decisions SET decided_by = 'Eve' WHERE outcome = 'approved'": {"chain"},
+    "UPDATE correction_decisions SET outcome = 'refused' WHERE outcome = 'approved'": {
+        "chain",
+        "corrections",
+    },
+    "UPDATE correction_decisions SET decided_by_id = repeat('a', 32) WHERE outcome = 'approved'": {
+        "corrections"
+    },
+    "DELETE FROM corrections WHERE amount = 500": {"chain", "corrections"},
+    "DELETE FROM correction_decisions WHERE outcome = 'approved'": {"chain", "corrections"},
+}
+
+
+async def _tamper(database: str) -> None:
+    """Whatever is changed of a correction is found, and undone again; so is an entry removed."""
+    with as_owner(database) as owner:
+        for table in ("corrections", "correction_decisions"):
+            owner.execute(f"CREATE TABLE safe_{table} AS TABLE {table}".encode())
+    for statement, found_by in TAMPERINGS.items():
+        with tampering(database) as owner:
+            assert owner.execute(statement.encode()).rowcount > 0
+        assert (await failed_checks(database)).keys() == found_by, statement
+        async with without_stripe(database) as ctx:
+            replay = await chain_verification.replay_failures(ctx)
+        assert bool(replay) == ("chain" in found_by), statement
+        with tampering(database) as owner:
+            for table in ("corrections", "correction_decisions"):
+                owner.execute(f"DELETE FROM {table}".encode())  # noqa: S608 - a table of ours
+                owner.execute(f"INSERT INTO {table} TABLE safe_{table}".encode())
+    assert await failed_checks(database) == {}
+    with tampering(database) as owner:  # a forger, who hashes everything anew
+        owner.execute("DELETE FROM ledger_entries WHERE debit = 'unexplained'")
+        rehash_chain(owner)
+    found = await failed_checks(database)
+    assert found.keys() - DERIVED_CHECKS == {"suspense", "corrections"}
+    assert found["corrections"][0].endswith(": decided and not in the books")
