@@ -207,6 +207,9 @@ async def test_what_a_program_would_refuse_is_not_written(room: Newsroom, ada: C
         answer = await ada.web.get(f"/finance/journal?period=2026-11&{query}")
         assert answer.status_code == 422, query
         assert words in answer.text, query
+    links = (await ada.opens("/finance/exports?period=2026-11")).text
+    assert "Xero manual journals: name its accounts first" in links
+    assert "Xero bank statement of the balance at Stripe, EUR" in links
     text = MAP.read_text()
     for old, new, words in (
         ("income:once,200,", "income:once,200 - Sales x,", "a code has at most 10"),

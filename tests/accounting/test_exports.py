@@ -34,9 +34,10 @@ from payments.accounting.exports import (
     transactions_csv,
     xlsx,
 )
-from payments.accounting.exports.journal_format import JournalFormat
+from payments.accounting.exports.journal_format import JournalFormat, Program
 from payments.accounting.exports.journals import Journal, Movement, ProgramRefuses
 from tests.support import command_line
+from tests.support.accounting_programs import read_datev, read_xero_journals
 from tests.support.colleague import sees, signs_in
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom
 from tests.support.snapshot import Snapshot, restore_newsroom
@@ -465,6 +466,22 @@ async def test_long_periods_are_several_files_of_whole_journals() -> None:
         assert [len(table) for table in tables] == sizes
         if side == "*Amount":
             assert all(sum(Decimal(row[side]) for row in table) == 0 for table in tables)
+    # As other organisations are set up: two columns and tracking; a year that begins in July.
+    other = {program: dict(of) for program, of in names.items()}
+    other[Program.XERO] |= {"setting:columns": "debit-credit", "setting:tracking_name": "Desk",
+                            "setting:tracking_option": "Online"}  # fmt: skip
+    other[Program.DATEV] |= {"setting:fiscal_year_begins": "07-01"}
+    rules = {"codes": {"200", "461", "620"}, "bank_codes": {"090"}, "rates": {"No VAT"}}
+    assert read_xero_journals(csv_journals.xero(days[:9], other)[0], **rules) == (
+        read_xero_journals(csv_journals.xero(days[:9], names)[0], **rules)
+    )
+    (file,) = datev.datev(days[:181], other)  # to the end of June
+    assert len(read_datev("EXTF_a.csv", file)) == 181 * 3
+    with pytest.raises(ProgramRefuses, match="of several"):
+        datev.datev(days[:182], other)
+    other[Program.QBO] |= {"setting:base_currency": "USD", "setting:multicurrency": "no"}
+    with pytest.raises(ProgramRefuses, match="only where multicurrency is switched on"):
+        csv_journals.qbo(days, other)
     for minor, currency, shown in (
         (-1250, "eur", "-12.50"), (5, "eur", "0.05"), (1500, "jpy", "1500.00"),
         (-1230, "kwd", "-1.23"),

@@ -14,11 +14,14 @@ from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from payments.accounting.exports import (
+    account_map,
     files,
     journals,
+    program_rules,
     transactions_csv,
 )
 from payments.accounting.exports.journal_format import JournalFormat
+from payments.accounting.exports.program_rules import Names
 from payments.accounting.reports import period, transaction_filters
 from payments.accounting.reports.transaction_filters import Filters
 from payments.core.calendar import months_before
@@ -59,6 +62,7 @@ class ExportPages(Controller):
         params, chosen = filters.period_or_default(ctx, request.query_params, last_month)
         currency = filters.filter_value(request.query_params, "currency")
         async with ctx.sessions() as session:
+            names = await account_map.current_names(session)
             built = await journals.build(
                 session,
                 ctx.settings.accounting_zoneinfo,
@@ -77,7 +81,9 @@ class ExportPages(Controller):
             params=params,
             currencies=filters.currency_options(currency),
             table=_journal_totals_table(totals),
-            journals=_journal_links(params, currency, [currency] if currency else sorted(totals)),
+            journals=_journal_links(
+                params, currency, [currency] if currency else sorted(totals), names
+            ),
             other_exports=[
                 {"label": label, "url": f"/finance/{name}{query_string(currency=currency)}"}
                 for name, label in OTHER_EXPORTS.items()
@@ -156,11 +162,19 @@ class ExportPages(Controller):
 
 
 def _journal_links(
-    params: Mapping[str, str], currency: str | None, codes: Sequence[str]
+    params: Mapping[str, str], currency: str | None, codes: Sequence[str], names: Names
 ) -> list[dict[str, str]]:
-    """Return the journals; of a program that takes one currency, one for each."""
+    """Return the journals; of a program that takes one currency, one for each.
+
+    A program that the account map says nothing of leads there.
+    """
     links = []
     for journal_format in JournalFormat:
+        program = None if journal_format.is_statement else journal_format.program
+        if program is not None and program_rules.missing_settings(names, program):
+            label = f"{journal_format.label}: name its accounts first"
+            links.append({"label": label, "url": "/finance/accounts"})
+            continue
         takes_one = journal_format.takes_one_currency
         for code in codes if takes_one else [currency]:
             query = query_string(format=journal_format, **params, currency=code)
