@@ -44,7 +44,7 @@ class CorrectionRefused(PaymentsError):
 
     status = 409
     code = "correction-refused"
-    title = "This correction cannot be made"
+    title = "The change was not made"
 
 
 @dataclass(frozen=True, slots=True)

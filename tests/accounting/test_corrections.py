@@ -7,6 +7,7 @@ import csv
 import io
 import zipfile
 from datetime import UTC, date, datetime
+from http import HTTPStatus
 
 import pytest
 
@@ -23,6 +24,8 @@ from payments.accounting.corrections import Actor, CorrectionRefused, Proposal
 from payments.accounting.period_close import PeriodNotReady
 from payments.core.errors import InvalidField, NotFound
 from payments.sandbox import balance as sandbox_balance
+from payments.staff.accounts import Role
+from tests.support.colleague import open_colleague_browser
 from tests.support.database_owner import as_owner, tampering
 from tests.support.ledger import (
     BALANCES_SQL,
@@ -115,6 +118,7 @@ async def test_a_month_with_an_unexplained_cent_is_finished_and_everything_is_pr
 
         await _closes(room)
         await _corrects_a_closed_month(room)
+        await _corrects_on_its_page(room)
 
     await _tamper(database)
 
@@ -214,6 +218,45 @@ async def _corrects_a_closed_month(room: Newsroom) -> None:
         ("correction_withdrawn", "Boris"),
         *[("correction_booked", "Ada")] * 4,
     ]
+
+
+async def _corrects_on_its_page(room: Newsroom) -> None:
+    id_ = await moves(room, -300)
+    url = f"/finance/corrections/{id_}"
+    async with (
+        open_colleague_browser(room, "Ann", Role.FINANCE) as ann,
+        open_colleague_browser(room, "Bob", Role.FINANCE) as bob,
+    ):
+        await ann.opens_link()
+        await bob.opens_link()
+        assert url in (await ann.opens("/finance/transactions?account=suspense")).html
+        page = await ann.opens(url)
+        typed = page.form(url).submission(
+            to_account="unexplained", amount="3.01", reason="Nobody can say"
+        )
+        too_much = await ann.sends(url, **typed)
+        assert too_much.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        assert "does not stand in suspense" in too_much.text
+        assert 'value="Nobody can say"' in too_much.text
+        assert (await ann.sends(url, **typed | {"amount": "3.00"})).status_code in {200, 303}
+        again = await ann.sends(url, **typed | {"amount": "3.00"})
+        assert again.status_code == HTTPStatus.CONFLICT
+        assert "another tab" in again.text
+        own = [form.action for form in (await ann.opens(url)).forms]
+        assert f"{url}/refuse" in own
+        assert f"{url}/approve" not in own
+        page = await bob.opens(url)
+        waiting = page.form(f"{url}/approve").submission()
+        forced = await ann.sends(f"{url}/approve", **waiting)
+        assert forced.status_code == HTTPStatus.CONFLICT
+        assert (await bob.sends(f"{url}/approve", **waiting)).status_code in {200, 303}
+        booked = await bob.opens(url)
+        assert "In the books" in booked.text
+        assert url in (await bob.opens("/finance/corrections")).html
+    async with open_colleague_browser(room, "Sue", Role.SUPPORT) as sue:
+        await sue.opens_link()
+        assert (await sue.sends(url, **typed)).status_code == HTTPStatus.FORBIDDEN
+    assert await failing(room) == {}
 
 
 # What is done behind the trigger's back -> the checks that find it; the chain's, by the replay too.

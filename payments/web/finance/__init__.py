@@ -1,6 +1,7 @@
 """The pages of finance: figures from the ledger, the integrity checks, and files of the same.
 
 account_map           what accounts are called in accounting programs
+corrections           what colleagues moved between accounts; the forms
 exports               the transactions as CSV or XLSX, journals
 filters               a page's address is its state
 formats               how money, counts and dates are printed
@@ -26,6 +27,7 @@ from litestar.types import ControllerRouterHandler, Guard
 
 from payments.web.csrf import require_same_origin
 from payments.web.finance.account_map import AccountMapPages
+from payments.web.finance.corrections import CorrectionPages
 from payments.web.finance.exports import ExportPages
 from payments.web.finance.months import MonthPages
 from payments.web.finance.overview import OverviewPages
@@ -55,6 +57,7 @@ def routes() -> list[ControllerRouterHandler]:
         ExportPages,
         AccountMapPages,
         PeriodClosePages,
+        CorrectionPages,
         ReminderStatsPage,
         RefundPages,
     ]

@@ -190,7 +190,7 @@ def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
             EMPTY_CELL if one.frequency == NO_FREQUENCY else frequency_label(one.frequency),
             one.campaign or EMPTY_CELL,
             contribution_cell(one.contribution_id),
-            Cell(_contra_account(one), code=True),
+            _account_cell(one),
             transactions_cell(one.id, _shorten_id(one.id)),
             one.currency.upper(),
             format_money(one.gross, one.currency),
@@ -210,6 +210,14 @@ def _shorten_id(id_: str) -> str:
     if len(id_) <= ID_LENGTH_SHOWN:
         return id_
     return f"\N{HORIZONTAL ELLIPSIS}{id_[-ID_LENGTH_SHOWN:]}"
+
+
+def _account_cell(transaction: Transaction) -> Cell:
+    """Return the account, with a link to its corrections where it is suspense."""
+    account = _contra_account(transaction)
+    is_suspense = account == LedgerAccount.SUSPENSE
+    url = f"/finance/corrections/{transaction.id}" if is_suspense else ""
+    return Cell(account, url, code=True)
 
 
 def _contra_account(transaction: Transaction) -> str:
