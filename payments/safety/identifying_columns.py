@@ -51,9 +51,9 @@ BOOKS: Mapping[str, str] = {
     " charge occurred_at available_on",
     "charges": "stripe_charge_id charged_at balance_transaction synced_at",
     "contributions": "id created_at campaign variant outcome_known_at",
-    "correction_decisions": "id correction_id decided_at reason decided_by decided_by_id",
-    "corrections": "id balance_transaction debit credit booked_on reason proposed_at proposed_by"
-    " proposed_by_id",
+    "correction_decisions": "id correction_id reason decided_at decided_by decided_by_id",
+    "corrections": "id balance_transaction from_account booked_on concerns_month reason"
+    " proposed_at proposed_by proposed_by_id",
     "daily_totals": "day frequency debit credit",
     "disputes": "stripe_dispute_id stripe_charge_id reason opened_at evidence_due_at synced_at",
     "fraud_warnings": "stripe_warning_id stripe_charge_id fraud_type warned_at synced_at",
