@@ -23,7 +23,6 @@ CLOSED_BY_A_PERSON = {
     *("CHARGED_AFTER_CANCELLATION", "IMPORTED", "PASSKEY_CLONED", "QUARANTINED"),
     *("PAYOUT_FAILED", "REFUND_FAILED"),  # another payout or refund is another object
     *("DONOR_VIEW_LIMIT_REACHED", "SIGN_IN_LINK_LIMIT_REACHED"),
-    "SUSPENSE",  # by nobody: the entry stays in the books as it is
 }
 
 
