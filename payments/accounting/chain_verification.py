@@ -29,7 +29,7 @@ from payments.ledger.posting_rules import (
 MAX_FAILURES = 20  # entries that are named
 
 # The byte form of `ledger.hash_chain`, written in SQL so that one does not prove itself. Takes
-# :after_seq and :after_hash, the entry to begin after, and :whole_chain.
+# :after_seq and :after_hash, the entry to begin after, :whole_chain, and :most, how many it names.
 CHAIN_SQL = f"""
     WITH linked_entries AS (
         SELECT e.seq,
@@ -54,6 +54,7 @@ CHAIN_SQL = f"""
         OR hash <> sha256(previous_hash || row_bytes)
         OR occurred_at <> date_trunc('second', occurred_at)
      ORDER BY seq
+     LIMIT :most
 """  # noqa: S608 - constants only
 # What was verified once must still be there: this is how a chain cut off at its end is found.
 VERIFIED_HEADS_SQL = """
@@ -134,8 +135,9 @@ async def broken_links(session: AsyncSession, *, full: bool) -> tuple[str, ...]:
         "whole_chain": head is None,
         "after_seq": 0 if head is None else head.seq,
         "after_hash": hash_chain.GENESIS_HASH if head is None else head.hash,
+        "most": MAX_FAILURES,
     }
-    broken = list(await session.scalars(text(f"{CHAIN_SQL} LIMIT {MAX_FAILURES}"), params))
+    broken = list(await session.scalars(text(CHAIN_SQL), params))
     broken += await session.scalars(text(f"{VERIFIED_HEADS_SQL} LIMIT {MAX_FAILURES}"))
     return tuple(str(row) for row in broken[:MAX_FAILURES])
 

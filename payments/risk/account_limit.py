@@ -51,23 +51,28 @@ async def use(ctx: Context, donor_id: str) -> None:
 
     Raises TooManyChanges.
     """
-    over = await _use(ctx, f"account {donor_id}", REFILL_INTERVAL, CAPACITY)
-    if over > timedelta(0):
-        raise TooManyChanges(over)
+    await _use(ctx, f"account {donor_id}", REFILL_INTERVAL, CAPACITY, TooManyChanges)
 
 
 async def use_address_codes(ctx: Context, donor_id: str) -> None:
     """Use a donor's share of the codes for another address: whoever gave once could have mails sent
     to others. Raises TooManyAddressChanges.
     """
-    over = await _use(ctx, f"address codes {donor_id}", CODES_REFILL_INTERVAL, CODES_CAPACITY)
-    if over > timedelta(0):
-        raise TooManyAddressChanges(over)
+    label = f"address codes {donor_id}"
+    await _use(ctx, label, CODES_REFILL_INTERVAL, CODES_CAPACITY, TooManyAddressChanges)
 
 
-async def _use(ctx: Context, label: str, interval: timedelta, capacity: int) -> timedelta:
-    """Use one share of a limit. Returns how far over it is, in time: nothing or less if not."""
+async def _use(
+    ctx: Context,
+    label: str,
+    interval: timedelta,
+    capacity: int,
+    refusal: type[TooManyChanges | TooManyAddressChanges],
+) -> None:
+    """Use one share of a limit. Raises the refusal, and then nothing is used."""
     key = buckets.keyed_hash(ctx, label)
     async with ctx.sessions.begin() as session:
         used = (await buckets.consume(session, ctx.now(), {key: interval}))[key]
-    return used - interval * (capacity + ROUNDING_TOLERANCE)
+        over = used - interval * (capacity + ROUNDING_TOLERANCE)
+        if over > timedelta(0):
+            raise refusal(over)

@@ -67,6 +67,8 @@ async def test_finance_sees_no_identifier_of_a_person(newsroom: Newsroom, donor:
         await newsroom.runs_until_idle()  # the pack is built
         begin = ["/finance", "/staff", f"/finance/contributions/{contribution.id}"]
         begin += [f"/finance/contributions/{once.id}", "/finance/journal?month=2026-11"]
+        ((transaction,), *_) = await newsroom.rows("SELECT id FROM balance_transactions")
+        begin.append(f"/finance/corrections/{transaction}")
         seen = await walks(ada, begin)
     shapes = {
         path: re.compile(re.sub(r"\\{[^}]+\\}", "[^/]+", re.escape(path)))

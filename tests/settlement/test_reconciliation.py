@@ -76,8 +76,8 @@ def trials(url: str) -> Iterator[Connection]:
 
 def findings(connection: Connection, *names: str) -> list[str]:
     """What the named checks and the check of the chain report."""
-    links = {"whole_chain": True, "after_seq": 0, "after_hash": hash_chain.GENESIS_HASH}
-    found = list(connection.scalars(text(f"{chain_verification.CHAIN_SQL} LIMIT 5"), links))
+    links = {"whole_chain": True, "after_seq": 0, "after_hash": hash_chain.GENESIS_HASH, "most": 5}
+    found = list(connection.scalars(text(chain_verification.CHAIN_SQL), links))
     found += connection.scalars(text(f"{chain_verification.VERIFIED_HEADS_SQL} LIMIT 5"))
     for name in names:
         found += connection.scalars(text(f"{integrity_checks.CHECKS[name][1]} LIMIT 5"))
