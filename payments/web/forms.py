@@ -68,12 +68,17 @@ def pause_months(fields: Mapping[str, str]) -> int | None:
     return int(text)
 
 
+def parse_count(text: str) -> int | None:
+    """Return a number of one to nine digits, None for anything else."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
 def count_parameter(request: AnyRequest, name: str) -> int:
     """Return a parameter of an address that counts lines, 0 without it. Raises InvalidField."""
-    text = request.query_params.get(name) or "0"
-    if not re.fullmatch(r"[0-9]{1,9}", text):
+    count = parse_count(request.query_params.get(name) or "0")
+    if count is None:
         raise InvalidField(f"{name}: follow the link of a page.", field=name)
-    return int(text)
+    return count
 
 
 def select_options(choices: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, object]]:

@@ -261,6 +261,8 @@ async def test_names_are_edited_on_a_page_and_every_version_stays(ada: Colleague
     assert late.status_code == 409
     assert "Somebody saved another version" in late.text
     assert typed(Page(late.text))["qbo|income:once"] == "Donations"
+    for number in ("9" * 5000, "²", ""):  # no version has it
+        assert (await ada.sends(PAGE, **fields | {"based_on": number})).status_code == 409
     wrong = {**typed(await ada.opens(PAGE)), "xero|income:once": "200 - Sales and more"}
     refused = await ada.sends(PAGE, **wrong)
     assert refused.status_code == 422

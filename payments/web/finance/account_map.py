@@ -21,7 +21,7 @@ from payments.staff.accounts import Staff
 from payments.web.finance import layout
 from payments.web.finance.formats import format_minute
 from payments.web.finance.tables import Cell, Table, table
-from payments.web.forms import AnyRequest, count_parameter, form_data, form_file
+from payments.web.forms import AnyRequest, count_parameter, form_data, form_file, parse_count
 from payments.web.staff.downloads import attachment
 from payments.web.staff.guards import EXPORT, ExportGrant
 
@@ -56,14 +56,14 @@ class AccountMapPages(Controller):
         """Save what was typed as the current version."""
         fields = await form_data(request)
         entered = _names_of(fields)
-        based_on = fields.get("based_on", "")
+        based_on = parse_count(fields.get("based_on", ""))
         try:
             version = await account_map.save(
                 ctx,
                 entered,
                 by=colleague.name,
                 staff_id=colleague.id,
-                based_on=int(based_on) if based_on.isdecimal() else 0,
+                based_on=based_on or 0,
             )
         except (InvalidField, MapChanged) as error:
             return await _render(ctx, colleague, error=error, entered=entered)

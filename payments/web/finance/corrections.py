@@ -28,6 +28,7 @@ from payments.web.forms import (
     AnyRequest,
     count_parameter,
     form_data,
+    parse_count,
     select_options,
 )
 from payments.web.staff import layout
@@ -91,6 +92,7 @@ class CorrectionPages(Controller):
         """Book or propose the correction of the form."""
         fields = await form_data(request)
         found = await _transaction(ctx, object_id)
+        seen = parse_count(fields.get("seen", ""))
         try:
             amount = _parse_amount(fields.get("amount", ""), found.transaction.currency)
             proposal = Proposal(
@@ -100,7 +102,7 @@ class CorrectionPages(Controller):
                 amount.amount,
                 found.transaction.currency,
                 fields.get("reason", ""),
-                seen=int(seen) if (seen := fields.get("seen", "")).isdecimal() else -1,
+                seen=-1 if seen is None else seen,
             )
             await corrections.propose(ctx, proposal, by=Actor(colleague.id, colleague.name))
         except (InvalidField, corrections.CorrectionRefused) as error:

@@ -15,6 +15,7 @@ from payments.core import amount_input, campaign_parser, i18n, message_markup, m
 from payments.core.campaign_parser import MAX_VARIANTS, FieldPath, InvalidCampaign
 from payments.core.campaign_schema import FREQUENCIES, LOCALISED_TEXTS, CampaignConfig, FormOptions
 from payments.core.money import Money
+from payments.web.forms import parse_count
 
 VARIANT_PREFIXES = tuple(f"v{number}_" for number in range(1, MAX_VARIANTS + 1))
 PRESELECT_CHOICES = {"": None, "yes": True, "no": False}
@@ -187,12 +188,13 @@ def _parse_matching(typed: FormFields) -> dict[str, Any] | None:
     if not any(typed.get(name, "").strip() for name in names):
         return None
     percent = typed.get("percent", "").strip() or "100"
+    percent_number = parse_count(percent)
     ends_on = _parse_date(typed, "matching_ends_on")
     if ends_on is None:
         raise InvalidCampaign(("matching", "ends_on"), "is the last day of the matching")
     return {
         "sponsor": typed.get("sponsor", "").strip(),
-        "percent": int(percent) if percent.isascii() and percent.isdecimal() else percent,
+        "percent": percent if percent_number is None else percent_number,
         **_parse_total(typed.get("ceiling", ""), ("matching", "ceiling"), "ceiling"),
         "starts_on": _parse_date(typed, "matching_starts_on"),
         "ends_on": ends_on,

@@ -23,7 +23,7 @@ from payments.web.account import view_models
 from payments.web.csrf import require_same_origin
 from payments.web.donate import embed, goal_texts, widget_facts
 from payments.web.donate.form import FREQUENCY_LABELS
-from payments.web.forms import AnyRequest, form_data, select_options
+from payments.web.forms import AnyRequest, form_data, parse_count, select_options
 from payments.web.staff import campaign_form, layout
 from payments.web.staff.campaign_form import FormFields
 from payments.web.staff.experiment_view import experiment_view
@@ -127,8 +127,8 @@ async def _save_campaign(
 
 
 def _parse_version(fields: FormFields) -> int:
-    text = fields.get("version", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
+    version = parse_count(fields.get("version", ""))
+    return -1 if version is None else version
 
 
 def _render_form(
