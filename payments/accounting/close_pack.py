@@ -15,7 +15,6 @@ import json
 import shutil
 import zipfile
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -239,7 +238,7 @@ def _manifest_facts(
         "month": f"{closing.month:%Y-%m}",
         "zone": closing.zone,
         "closing": closing.id,
-        "closed_at": closing.closed_at.astimezone(UTC).strftime(hash_chain.TIMESTAMP_FORMAT),
+        "closed_at": hash_chain.timestamp(closing.closed_at),
         "last_seq": closing.last_seq,
         "previous_chain_head": previous_head.hex(),
         "chain_head": closing.chain_head.hex(),

@@ -10,7 +10,7 @@ bank, or income of contributions, which follows from what donors paid.
 """
 
 import hashlib
-from datetime import UTC, date, datetime
+from datetime import date
 from enum import StrEnum
 
 from sqlalchemy import Boolean, CheckConstraint, Date, ForeignKey, String, UniqueConstraint
@@ -145,10 +145,10 @@ def digest(correction: Correction, decision: CorrectionDecision | None) -> bytes
         "" if correction.concerns_month is None else correction.concerns_month.isoformat(),
         "alone" if not correction.needs_approval else "two",
         _hash(correction.reason),
-        _timestamp(correction.proposed_at),
+        hash_chain.timestamp(correction.proposed_at),
         _hash(correction.proposed_by),
         "" if decision is None else decision.outcome,
-        "" if decision is None else _timestamp(decision.decided_at),
+        "" if decision is None else hash_chain.timestamp(decision.decided_at),
         "" if decision is None else _hash(decision.decided_by),
     )
     return hashlib.sha256("|".join(parts).encode("ascii")).digest()
@@ -156,7 +156,3 @@ def digest(correction: Correction, decision: CorrectionDecision | None) -> bytes
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime(hash_chain.TIMESTAMP_FORMAT)

@@ -35,6 +35,11 @@ class ChainedEntry(NamedTuple):
     correction_digest: bytes | None = None
 
 
+def timestamp(moment: datetime) -> str:
+    """Return a moment as hashes and packs write it, in UTC to the second."""
+    return moment.astimezone(UTC).strftime(TIMESTAMP_FORMAT)
+
+
 def row_bytes(entry: ChainedEntry) -> bytes:
     """Return the bytes of one entry that its hash covers."""
     parts = (
@@ -44,7 +49,7 @@ def row_bytes(entry: ChainedEntry) -> bytes:
         entry.credit,
         str(entry.amount),
         entry.currency,
-        entry.occurred_at.astimezone(UTC).strftime(TIMESTAMP_FORMAT),
+        timestamp(entry.occurred_at),
         entry.balance_transaction,
         entry.contribution_id or "",
         str(entry.posting_version),

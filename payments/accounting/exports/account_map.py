@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.accounting.exports import program_rules
+from payments.accounting.exports import csv_cells, program_rules
 from payments.accounting.exports.journal_format import Program
 from payments.accounting.exports.program_rules import SETTING_PREFIX, SETTINGS, Names
 from payments.core.errors import InvalidField, PaymentsError
@@ -135,12 +135,8 @@ def with_defaults(names: Mapping[str, Mapping[str, str]]) -> Names:
 
 def to_csv(names: Names) -> bytes:
     """Return the map as a table: a row for each account and setting, a column for each program."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([_ROW_COLUMN, *Program])
-    for row in _ROWS:
-        writer.writerow([row, *(names[program].get(row, "") for program in Program)])
-    return out.getvalue().encode()
+    rows = ([row, *(names[program].get(row, "") for program in Program)] for row in _ROWS)
+    return csv_cells.to_csv([_ROW_COLUMN, *Program], rows)
 
 
 def from_csv(data: bytes) -> dict[str, dict[str, str]]:

@@ -4,10 +4,9 @@ Both take files of one currency and of so many lines, so that a long period is s
 whole journals.
 """
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from payments.accounting.exports.csv_cells import to_csv
 from payments.accounting.exports.journal_format import Program
 from payments.accounting.exports.journals import Journal, ProgramRefuses
 from payments.accounting.exports.program_amounts import two_decimals
@@ -77,15 +76,6 @@ def qbo(journals: Sequence[Journal], names: Names) -> list[bytes]:
         ))
         for part in _split(journals, QBO_MAX_LINES)
     ]  # fmt: skip
-
-
-def to_csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
-    """Return RFC 4180 in UTF-8. No cell begins a formula: the account map has none that does."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(head)
-    writer.writerows(rows)
-    return out.getvalue().encode()
 
 
 def _sides(amount: int, currency: str) -> list[str]:

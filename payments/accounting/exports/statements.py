@@ -14,7 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import booking_day, sql_text
-from payments.accounting.exports.csv_journals import DATE_FORMATS, to_csv
+from payments.accounting.exports.csv_cells import to_csv
+from payments.accounting.exports.csv_journals import DATE_FORMATS
 from payments.accounting.exports.journal_format import JournalFormat, Program
 from payments.accounting.exports.program_amounts import two_decimals
 from payments.accounting.exports.program_rules import Names, setting

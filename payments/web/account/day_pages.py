@@ -24,7 +24,13 @@ from payments.web import request_locale
 from payments.web.account import change_pages, overview
 from payments.web.account.changes import FORM_ERRORS, redirect_done
 from payments.web.account.overview import ASKS_STRIPE, OwnSubscription
-from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data, idempotency_key
+from payments.web.forms import (
+    SMALL_FORM_BYTES,
+    AnyRequest,
+    form_data,
+    idempotency_key,
+    select_options,
+)
 
 
 class DayPages(Controller):
@@ -103,7 +109,7 @@ def _render(
         error=error,
         refusal=refusal,
         zone=zone,
-        days=_options(range(1, LAST_DAY + 1), fields.get("day", ""), due_on.day),
+        days=_days(fields.get("day", ""), due_on),
         months=_months(fields.get("month", ""), due_on)
         if payment_day.has_month(subscription)
         else [],
@@ -130,12 +136,12 @@ def _outcome(
     }
 
 
-def _options(values: range, typed: str, default: int) -> list[dict[str, object]]:
-    chosen = typed or str(min(default, LAST_DAY))
-    return [{"value": value, "label": value, "selected": str(value) == chosen} for value in values]
+def _days(typed: str, due_on: date) -> list[dict[str, object]]:
+    days = [str(day) for day in range(1, LAST_DAY + 1)]
+    return select_options([(day, day) for day in days], typed or str(min(due_on.day, LAST_DAY)))
 
 
 def _months(typed: str, due_on: date) -> list[dict[str, object]]:
-    locale, options = request_locale.current(), _options(range(1, 13), typed, due_on.month)
-    names = [i18n.month_name(month, locale) for month in range(1, 13)]
-    return [{**one, "label": name} for one, name in zip(options, names, strict=True)]
+    locale = request_locale.current()
+    months = [(str(month), i18n.month_name(month, locale)) for month in range(1, 13)]
+    return select_options(months, typed or str(due_on.month))
