@@ -94,12 +94,14 @@ class CorrectableTransaction:
     """A transaction, what stands in its accounts, and all corrections of it, oldest first.
 
     `standing` is debits less credits; `free` is the same without what waits for approval.
+    `first_open` is the day from which months are open, None where none was closed.
     """
 
     transaction: BalanceTransaction
     standing: dict[LedgerAccount, int]
     free: dict[LedgerAccount, int]
     corrections: list[CorrectionView]
+    first_open: date | None
     booked_on: date
 
 
@@ -134,7 +136,7 @@ async def propose(ctx: Context, proposal: Proposal, *, by: Actor) -> CorrectionV
                 "at what stands there now. Nothing was done."
             )
         _validate_amount(found, from_account, proposal)
-        booked_on = await _booking_day(ctx, session, found, proposal.booked_on)
+        booked_on = _booking_day(ctx, found, proposal.booked_on)
         sign = 1 if found.free[from_account] > 0 else -1
         posting = posting_between(from_account, to_account, sign * proposal.amount)
         correction = Correction(
@@ -146,7 +148,7 @@ async def propose(ctx: Context, proposal: Proposal, *, by: Actor) -> CorrectionV
             amount=posting.amount,
             currency=proposal.currency,
             booked_on=booked_on,
-            concerns_month=await _closed_month(session, found.transaction, zone),
+            concerns_month=_closed_month(found, zone),
             needs_approval=needs_second_person(
                 dict(ctx.settings.correction_limit), posting.amount, proposal.currency, to_account
             ),
@@ -225,27 +227,14 @@ async def _decide(
 
 
 async def list_page(
-    session: AsyncSession, *, status: str | None = None, offset: int = 0
+    session: AsyncSession, *, offset: int = 0
 ) -> tuple[list[CorrectionView], int | None]:
-    """Return a page of the corrections, the newest first, and after how many the next begins.
-
-    `status` "waiting" leaves those that a second colleague must decide.
-    """
+    """Return a page of the corrections, the newest first, and after how many the next begins."""
     query = _query().order_by(Correction.proposed_at.desc(), Correction.id)
-    if status == "waiting":
-        query = query.where(CorrectionDecision.id.is_(None), LedgerEntry.seq.is_(None))
     rows = await session.execute(query.limit(MAX_CORRECTIONS + 1).offset(offset))
     views = [CorrectionView(one, decision, seq) for one, decision, seq in rows]
     more = offset + MAX_CORRECTIONS if len(views) > MAX_CORRECTIONS else None
     return views[:MAX_CORRECTIONS], more
-
-
-async def get(session: AsyncSession, correction_id: str) -> CorrectionView:
-    """Return a correction. Raises NotFound."""
-    correction = await session.get(Correction, correction_id)
-    if correction is None:
-        raise NotFound("There is no such correction.")
-    return await _view(session, correction)
 
 
 # --- what stands there ----------------------------------------------------------------------------
@@ -286,12 +275,14 @@ async def _load(
             free[LedgerAccount(view.correction.from_account)] += (
                 view.correction.amount if is_debit else -view.correction.amount
             )
+    first_open = await _first_open_day(session)
     return CorrectableTransaction(
         transaction,
         {account: sum_ for account, sum_ in standing.items() if account in CORRECTABLE_ACCOUNTS},
         {account: sum_ for account, sum_ in free.items() if sum_},
         views,
-        await _default_day(session, transaction, zone),
+        first_open,
+        await _default_day(session, transaction, first_open, zone),
     )
 
 
@@ -327,7 +318,7 @@ def _validate_amount(
 
 
 async def _default_day(
-    session: AsyncSession, transaction: BalanceTransaction, zone: ZoneInfo
+    session: AsyncSession, transaction: BalanceTransaction, first_open: date | None, zone: ZoneInfo
 ) -> date:
     """Return the day of a transaction where its month is open, else the first open day."""
     booked_on = await session.scalar(
@@ -336,7 +327,6 @@ async def _default_day(
         .where(LedgerEntry.balance_transaction == transaction.id)
     )
     day = booked_on or transaction.occurred_at.astimezone(zone).date()
-    first_open = await _first_open_day(session)
     return day if first_open is None else max(day, first_open)
 
 
@@ -345,25 +335,19 @@ async def _first_open_day(session: AsyncSession) -> date | None:
     return None if last is None else next_month(last.month)
 
 
-async def _closed_month(
-    session: AsyncSession, transaction: BalanceTransaction, zone: ZoneInfo
-) -> date | None:
+def _closed_month(found: CorrectableTransaction, zone: ZoneInfo) -> date | None:
     """Return the month of a transaction where that is closed."""
-    first_open = await _first_open_day(session)
-    month = first_of_month(transaction.occurred_at.astimezone(zone).date())
-    return month if first_open is not None and month < first_open else None
+    month = first_of_month(found.transaction.occurred_at.astimezone(zone).date())
+    return month if found.first_open is not None and month < found.first_open else None
 
 
-async def _booking_day(
-    ctx: Context, session: AsyncSession, found: CorrectableTransaction, asked: date | None
-) -> date:
+def _booking_day(ctx: Context, found: CorrectableTransaction, asked: date | None) -> date:
     if asked is None:
         return found.booked_on
     zone = ctx.settings.accounting_zoneinfo
-    first_open = await _first_open_day(session)
-    if first_open is not None and asked < first_open:
+    if found.first_open is not None and asked < found.first_open:
         raise InvalidField(
-            f"That month is closed. The first open day is {first_open.isoformat()}. "
+            f"That month is closed. The first open day is {found.first_open.isoformat()}. "
             "Nothing was done.",
             field="booked_on",
         )

@@ -79,11 +79,7 @@ class ReceiptPages(Controller):
         reference: FromPath[str],
     ) -> Response[bytes]:
         """One payment, as a PDF."""
-        payment = await _load_payment(ctx, donor, reference)
-        _require_pdf(ctx)
-        return await _pdf_response(
-            receipt_papers.receipt(ctx, payment), f"receipt-{payment['reference']}.pdf"
-        )
+        return await _receipt_pdf(ctx, donor, reference, has_name=False)
 
     @post("/receipts/{reference:str}/pdf", status_code=200, request_max_body_size=SMALL_FORM_BYTES)
     async def receipt_pdf_with_name(
@@ -93,12 +89,7 @@ class ReceiptPages(Controller):
         reference: FromPath[str],
     ) -> Response[bytes]:
         """Return one payment as a PDF with the donor's name, which is asked of Stripe for it."""
-        payment = await _load_payment(ctx, donor, reference)
-        _require_pdf(ctx)
-        name = await _name_at_stripe(ctx, donor)
-        return await _pdf_response(
-            receipt_papers.receipt(ctx, payment, name), f"receipt-{payment['reference']}.pdf"
-        )
+        return await _receipt_pdf(ctx, donor, reference, has_name=True)
 
     @get("/statements/{year:str}")
     async def yearly_statement(
@@ -127,11 +118,7 @@ class ReceiptPages(Controller):
         year: FromPath[str],
     ) -> Response[bytes]:
         """Return the payments of a year and their sum, as a PDF."""
-        statement = await _load_year(ctx, donor, year)
-        _require_pdf(ctx)
-        return await _pdf_response(
-            receipt_papers.statement(ctx, statement), f"statement-{statement['year']}.pdf"
-        )
+        return await _statement_pdf(ctx, donor, year, has_name=False)
 
     @post("/statements/{year:str}/pdf", status_code=200, request_max_body_size=SMALL_FORM_BYTES)
     async def yearly_statement_pdf_with_name(
@@ -141,12 +128,29 @@ class ReceiptPages(Controller):
         year: FromPath[str],
     ) -> Response[bytes]:
         """Return a year's payments as a PDF with the donor's name, which is asked of Stripe."""
-        statement = await _load_year(ctx, donor, year)
-        _require_pdf(ctx)
-        name = await _name_at_stripe(ctx, donor)
-        return await _pdf_response(
-            receipt_papers.statement(ctx, statement, name), f"statement-{statement['year']}.pdf"
-        )
+        return await _statement_pdf(ctx, donor, year, has_name=True)
+
+
+async def _receipt_pdf(
+    ctx: Context, donor: CurrentDonor, reference: str, *, has_name: bool
+) -> Response[bytes]:
+    payment = await _load_payment(ctx, donor, reference)
+    _require_pdf(ctx)
+    name = await _name_at_stripe(ctx, donor) if has_name else ""
+    return await _pdf_response(
+        receipt_papers.receipt(ctx, payment, name), f"receipt-{payment['reference']}.pdf"
+    )
+
+
+async def _statement_pdf(
+    ctx: Context, donor: CurrentDonor, year: str, *, has_name: bool
+) -> Response[bytes]:
+    statement = await _load_year(ctx, donor, year)
+    _require_pdf(ctx)
+    name = await _name_at_stripe(ctx, donor) if has_name else ""
+    return await _pdf_response(
+        receipt_papers.statement(ctx, statement, name), f"statement-{statement['year']}.pdf"
+    )
 
 
 async def _name_at_stripe(ctx: Context, donor: CurrentDonor) -> str:
