@@ -21,6 +21,7 @@ from payments.mail import dkim_signature, smtp
 from payments.mail.render import RenderedMail
 from payments.mail.smtp import Envelope, SendResult
 from tests.support import command_line
+from tests.support.dkim_keys import new_key_file
 from tests.support.dkim_verifier import is_signed, signature_of
 from tests.support.newsroom import MailServer, settings_for
 
@@ -45,10 +46,7 @@ COVERED = [
 
 @pytest.fixture(scope="module")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("dkim") / "dkim.pem"
-    made.write_text(dkim_signature.new_key())
-    made.chmod(0o600)
-    return made
+    return new_key_file(tmp_path_factory.mktemp("dkim"))
 
 
 @pytest.fixture(scope="module")

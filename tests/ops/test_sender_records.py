@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from payments.core.settings import Settings
 from payments.mail import dkim_signature
 from payments.ops import sender_records
+from tests.support.dkim_keys import new_key_file
 from tests.support.dns_server import DnsServer, serving_dns
 from tests.support.newsroom import settings_for
 from tests.support.ports import reserve_port
@@ -22,10 +23,7 @@ KEY_NAME = f"post1._domainkey.{DOMAIN}"
 
 @pytest.fixture(scope="module")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("dkim") / "dkim.pem"
-    made.write_text(dkim_signature.new_key())
-    made.chmod(0o600)
-    return made
+    return new_key_file(tmp_path_factory.mktemp("dkim"))
 
 
 @pytest.fixture(scope="module")

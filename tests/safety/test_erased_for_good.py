@@ -30,9 +30,8 @@ from payments.ops import reconcile
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.safety import emergency_stop, global_erasure, identifying_columns
 from payments.web import app
-from tests.support import command_line
+from tests.support import command_line, dumps
 from tests.support.donor import SAME_ORIGIN_HEADERS, open_donor_browser
-from tests.support.dumps import dumped
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.safety_policy import RUSSIAN, protected
 from tests.support.stripe_dashboard import subscribe, update, with_card
@@ -51,7 +50,7 @@ def telling_ids(room: Newsroom) -> Iterator[str]:
 
 async def found_in_dump(room: Newsroom) -> set[str]:
     """Which of those stand anywhere in the database, with the lines they stand in."""
-    dump = (await dumped(room)).decode(errors="replace").splitlines()
+    dump = dumps.rows(room).decode(errors="replace").splitlines()
     ids = list(telling_ids(room))
     assert {id_.partition("_")[0] for id_ in ids} >= {"cus", "sub", "pm", "cs", "pi", "in"}
     return {line for line in dump if any(id_ in line for id_ in ids)}
@@ -149,7 +148,7 @@ async def test_after_the_erasure_of_everybody_nothing_leads_back(
         room.clock.advance(timedelta(minutes=10))
         listed = await command_line.run(room.settings, "erase-identities", "--worklist", "--json")
         stored = {id_ for id_ in telling_ids(room) if id_.startswith(("cus_", "cs_", "pi_"))}
-        dump = (await dumped(room)).decode(errors="replace")
+        dump = dumps.rows(room).decode(errors="replace")
         assert {one["id"] for one in json.loads(listed.stdout)} == {
             id_ for id_ in stored if id_ in dump
         }

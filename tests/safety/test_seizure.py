@@ -23,9 +23,9 @@ from payments.safety.breaches import BREACHES, Holding
 from payments.signups import address_vault, reminders
 from payments.signups.reminders import Reminder
 from payments.staff.accounts import Role
+from tests.support import dumps
 from tests.support.colleague import open_colleague_browser
 from tests.support.donor import open_donor_browser
-from tests.support.dumps import dumped
 from tests.support.locales import NEWSROOM_LOCALES
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.reminders import is_reminded_in_a_week
@@ -113,7 +113,7 @@ async def networks_known(room: Newsroom, stored: set[object], **key: object) -> 
 
 async def database_alone(seized: Seized) -> None:
     room = seized.room
-    assert is_free_of_persons(await dumped(room))
+    assert is_free_of_persons(dumps.rows(room))
     assert await gave_by_guess(room, secret_keys=OTHER_KEYS) == []
     assert not await networks_known(room, await network_rows(room), secret_keys=OTHER_KEYS)
     assert await opened(room, secret_keys=OTHER_KEYS) == []

@@ -11,9 +11,9 @@ from payments.signups import (
     reminder_sender,
 )
 from payments.signups.address_vault import AssociatedData
+from tests.support import dumps
 from tests.support import newsletter as newsletter_support
 from tests.support.donor import Donor
-from tests.support.dumps import dumped
 from tests.support.newsletter import MailingSystem, is_confirmed
 from tests.support.reminders import (
     DAY,
@@ -33,7 +33,7 @@ async def test_neither_the_database_nor_yesterdays_copy_of_it_yields_an_address(
 ) -> None:
     room = reader.room
     await is_reminded_in_a_week(reader)
-    yesterday = await dumped(room)
+    yesterday = dumps.rows(room)
     ((row_id, ciphertext),) = await room.rows("SELECT id, address_ciphertext FROM reminders")
     assert isinstance(row_id, str)
     assert isinstance(ciphertext, bytes)
@@ -46,7 +46,7 @@ async def test_neither_the_database_nor_yesterdays_copy_of_it_yields_an_address(
     ):
         assert address_vault.decrypt(room.settings, moved, ciphertext) is None
     await passes(room, 7 * DAY)
-    today = await dumped(room)
+    today = dumps.rows(room)
     for dump in (yesterday, today):
         assert READER.encode() not in dump
         assert b"reader" not in dump
@@ -122,7 +122,7 @@ async def test_nothing_here_yields_the_address_once_it_is_handed_over(
     room = subscriber.room
     await subscriber.gives(500, "once")
     await is_confirmed(subscriber)
-    yesterday = await dumped(room)
+    yesterday = dumps.rows(room)
     ((row_id, ciphertext),) = await room.rows(
         "SELECT id, address_ciphertext FROM newsletter_signups"
     )
@@ -136,7 +136,7 @@ async def test_nothing_here_yields_the_address_once_it_is_handed_over(
     assert address_vault.decrypt(room.settings, bound_to, ciphertext) is None
     await newsletter_support.works(room)
     assert len(mailing.verified_messages()) == 1
-    today = await dumped(room)
+    today = dumps.rows(room)
     assert address_vault.decrypt(store, bound_to, ciphertext) is None
     for dump in (yesterday, today):
         assert b"reader@" not in dump
