@@ -44,18 +44,8 @@ async def of_donor(ctx: Context, donor: Donor) -> str | None:
     """Return the address a donor gave with, from one of their customers or, for a guest, from their
     last Checkout Session; None if Stripe has no such address any more.
     """
-    async with ctx.sessions() as session:
-        customer_ids = await donors.customers_of(session, donor.id)
-        session_id = await _last_session_id(session, donor)
-    for customer_id in customer_ids:
-        address = await of_customer(ctx, customer_id)
-        if await _is_address_of(ctx, donor, address):
-            return address
-    if session_id is None:
-        return None
-    details = await _session_details(ctx, session_id)
-    address = None if details is None else details.email
-    return address if await _is_address_of(ctx, donor, address) else None
+    found = await _find_at_stripe(ctx, donor)
+    return None if found is None else found.email
 
 
 async def name_of_donor(ctx: Context, donor: Donor) -> str | None:
@@ -63,16 +53,27 @@ async def name_of_donor(ctx: Context, donor: Donor) -> str | None:
 
     It is neither stored nor logged. Raises StripeUnavailable.
     """
+    found = await _find_at_stripe(ctx, donor)
+    return None if found is None else found.name
+
+
+async def _find_at_stripe(
+    ctx: Context, donor: Donor
+) -> stripe.Customer | stripe.checkout.Session.CustomerDetails | None:
+    """Return whatever has a donor's address: one of their customers, or else the details that they
+    gave at their last Checkout Session.
+    """
     async with ctx.sessions() as session:
         customer_ids = await donors.customers_of(session, donor.id)
         session_id = await _last_session_id(session, donor)
     for customer_id in customer_ids:
         customer = await fetch_customer(ctx, customer_id)
         if customer is not None and await _is_address_of(ctx, donor, customer.email):
-            return customer.name
+            return customer
     details = None if session_id is None else await _session_details(ctx, session_id)
-    is_theirs = details is not None and await _is_address_of(ctx, donor, details.email)
-    return details.name if details is not None and is_theirs else None
+    if details is not None and await _is_address_of(ctx, donor, details.email):
+        return details
+    return None
 
 
 async def _last_session_id(session: AsyncSession, donor: Donor) -> str | None:
