@@ -105,5 +105,5 @@ def _format(amount: Money, locale: str) -> str:
 
 def _say(text: str, locale: str, **params: str) -> str:
     """Return a sentence; what is filled in cannot turn the direction of what is around it."""
-    isolated = {name: f"\u2068{param}\u2069" for name, param in params.items()}
+    isolated = {name: money.isolate(param) for name, param in params.items()}
     return i18n.translations(locale).gettext(text) % isolated
