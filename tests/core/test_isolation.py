@@ -56,7 +56,7 @@ REASONS = {
         giving/subscription_mail:_other_variables
         giving/change_log:record_next_decision
         infra/stripe_health:_answers
-        giving/donor_address:of_donor name_of_donor safety/data_requests:export_data erase
+        giving/donor_address:_find_at_stripe safety/data_requests:export_data erase
         safety/address_change:change
         settlement/refund_requests:_create_at_stripe webhooks/arrival:_has_not_arrived
         safety/quarantine_response:_cancel_subscriptions safety/stop_lists:_invoices
