@@ -9,10 +9,14 @@ TERSER := 5.51.4
 CLIENTS := .interop
 NPM_QUIET := --silent --no-package-lock --no-audit --no-fund
 READY := .venv/.ready
+LISTS := $(addprefix tests/,core/test_isolation.py core/test_limits.py core/test_stripe_writes.py core/test_settings.py \
+    test_documents.py test_layout.py test_security_document.py test_words.py infra/test_sql_texts.py infra/test_schema.py \
+    safety/test_data_inventory.py staff/test_permissions.py web/test_csrf.py web/test_owner_matrix.py \
+    web/test_stylesheets.py web/test_translations.py accounting/test_no_person.py)
 # Images and machines that set it would have every test's file rewritten again in each worker.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check audit sbom fmt migrate bench storm interop engines pictures routes widget lock help
+.PHONY: demo test check lists audit sbom fmt migrate bench storm interop engines pictures routes widget lock help
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -35,6 +39,9 @@ check: $(READY) ## Lint, format, types, who may import whom: seconds, once mypy 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/audit
+
+lists: $(READY) ## Lists, words and routes against the code: before a commit that adds or renames
+	$(BIN)/pytest -p no:randomly $(LISTS)
 
 audit: $(READY) ## Look every locked dependency up in the public advisories
 	$(BIN)/python .ci/audit
