@@ -1,13 +1,14 @@
-"""`payments export`: transactions, payouts, recurring revenue and journals as files.
+"""`payments export`: transactions, payouts, refunds, recurring revenue, journals … as files.
 
 Data goes to stdout or a file, progress to stderr. The period is the last complete month unless
 another is named; `all` is everything.
 """
 
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,7 +38,7 @@ _output_option = click.option("--output", type=OUTPUT_FILE, help="A file instead
 
 @click.group()
 def export() -> None:
-    """Take the books away: transactions, payouts, recurring revenue, journals."""
+    """Take the books away: transactions, payouts, refunds, disputes, the audit log, journals."""
 
 
 @export.command("transactions")
@@ -134,6 +135,43 @@ def export_payouts(currency: str, output: Path | None) -> None:
     data = run_with_context(write)
     with output_file(output) as out:
         out.write(data)
+
+
+def _record_command(kind_name: str, summary: str, *options: Callable[..., Any]) -> None:
+    """Add the command that writes the file of one kind of records."""
+
+    def write_file(period: str, output: Path | None, **filter_text: str) -> None:
+        from payments.accounting.exports import record_files
+        from payments.accounting.exports.record_files import RecordFilters, RecordKind
+
+        kind = RecordKind(kind_name)
+
+        async def write(ctx: "Context") -> None:
+            currency = _parse_currency(filter_text.pop("currency", ""))
+            given = {name: value for name, value in filter_text.items() if value}
+            chosen = RecordFilters(_parse_period(ctx, period), currency=currency, **given)
+            record_files.check_filters(kind, chosen)  # before an older file is replaced
+            async with ctx.sessions() as session:
+                with output_file(output) as out:
+                    async for chunk in record_files.stream_csv(ctx, session, kind, chosen):
+                        out.write(chunk)
+
+        run_with_context(write)
+
+    command: Callable[..., Any] = write_file
+    for option in (_output_option, *options, _period_option):
+        command = option(command)
+    export.command(kind_name, help=summary)(command)
+
+
+_record_command("refunds", "Refunds, oldest first.", _currency_option)
+_record_command("disputes", "Disputes by when they were opened.", _currency_option)
+_record_command(
+    "audit",
+    "What colleagues did and saw, oldest first; a donor stands there as in transactions.",
+    click.option("--who", default="", help="Only what this colleague did."),
+    click.option("--what", default="", help="Only this action, such as refund_requested."),
+)
 
 
 @export.command("recurring")

@@ -487,7 +487,8 @@ async def taken_away(ada: Colleague) -> AsyncIterator[tuple[str, bytes]]:
     assert answer.status_code == 303, Page(answer.text).text
     for address in (
         "/finance/transactions.csv", "/finance/transactions.xlsx", "/finance/monthly.csv",
-        "/finance/payouts.csv", "/finance/recurring.csv",
+        "/finance/payouts.csv", "/finance/recurring.csv", "/finance/refunds.csv",
+        "/finance/disputes.csv", "/finance/audit.csv",
         "/finance/journal?format=csv", "/finance/journal?format=xero-statement",
         "/finance/journal?format=beancount", "/finance/accounts", "/finance/accounts/file",
         f"{place}/pack", "/finance", "/finance/transactions", "/finance/reminders",

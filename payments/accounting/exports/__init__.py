@@ -3,6 +3,7 @@
 transactions_csv    one row for each balance transaction, as CSV that PostgreSQL itself writes
 xlsx                that file once more as a workbook, typed, with its totals
 transaction_totals  what the rows of that file add up to
+record_files        refunds, disputes and the audit log as CSV
 csv_tables          payouts and recurring revenue as CSV
 account_map         our accounts' names in accounting programs, each version
 program_rules       which names and settings those programs accept

@@ -10,6 +10,7 @@ months                gross, fees, refunds and net by month
 overview              a month in figures, two years in bars
 payouts               each reconciled with its transactions
 period_close          closing a month, and the packs
+record_files          refunds, disputes and the audit log as files
 recurring             MRR, retention, recovery, what is at risk
 refund_form           of one payment
 refunds_and_disputes  what went back, and deadlines
@@ -33,6 +34,7 @@ from payments.web.finance.months import MonthPages
 from payments.web.finance.overview import OverviewPages
 from payments.web.finance.payouts import PayoutPages
 from payments.web.finance.period_close import PeriodClosePages
+from payments.web.finance.record_files import RecordFilePages
 from payments.web.finance.recurring import RecurringPages
 from payments.web.finance.refund_form import RefundPages
 from payments.web.finance.refunds_and_disputes import RefundAndDisputePages
@@ -55,6 +57,7 @@ def routes() -> list[ControllerRouterHandler]:
         RefundAndDisputePages,
         SourcePages,
         ExportPages,
+        RecordFilePages,
         AccountMapPages,
         PeriodClosePages,
         CorrectionPages,

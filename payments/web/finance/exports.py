@@ -37,6 +37,11 @@ from payments.web.staff.guards import EXPORT, ExportGrant
 
 MAX_SHEET_ROWS = 100_000  # of a sheet from a page; the command line makes larger ones
 XLSX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+RECORD_FILES = {
+    "refunds.csv": "Refunds (CSV)",
+    "disputes.csv": "Disputes (CSV)",
+    "audit.csv": "Audit: what colleagues did (CSV)",
+}
 OTHER_EXPORTS = {
     "payouts.csv": "Payouts with their proof (CSV)",
     "recurring.csv": "Recurring revenue, thirteen months (CSV)",
@@ -87,6 +92,10 @@ class ExportPages(Controller):
             other_exports=[
                 {"label": label, "url": f"/finance/{name}{query_string(currency=currency)}"}
                 for name, label in OTHER_EXPORTS.items()
+            ],
+            record_files=[
+                {"label": label, "url": f"/finance/{name}{_record_query(name, params, currency)}"}
+                for name, label in RECORD_FILES.items()
             ],
             csv_url=f"/finance/transactions.csv{query}",
             xlsx_url=f"/finance/transactions.xlsx{query}",
@@ -186,6 +195,11 @@ def _journal_links(
                 }
             )
     return links
+
+
+def _record_query(name: str, params: Mapping[str, str], currency: str | None) -> str:
+    """Return the query of a file of records: the audit log knows no currency."""
+    return query_string(**params, currency=None if name == "audit.csv" else currency)
 
 
 def _parse_filters(ctx: Context, params: Mapping[str, str]) -> Filters:

@@ -63,6 +63,7 @@ class AuditLogPage(Controller):
             active_url=AUDIT_LOG_URL,
             entries=[_entry_view(ctx, entry) for entry in entries[:ENTRIES_PER_PAGE]],
             older_url=_older_url(entries, name, action),
+            export_url=f"{AUDIT_LOG_URL}.csv{query_string(who=name, what=action)}",
             is_first_page=not before,
             who=_actor_options(names, name),
             what=select_options(
