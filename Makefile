@@ -16,7 +16,7 @@ LISTS := $(addprefix tests/,core/test_isolation.py core/test_limits.py core/test
 # Images and machines that set it would have every test's file rewritten again in each worker.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check lists audit sbom fmt migrate bench storm interop engines pictures routes widget lock help
+.PHONY: demo test check lists audit sbom fmt migrate bench storm interop engines pictures routes widget wheel lock help
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -87,9 +87,14 @@ widget: node_modules/terser/package.json ## Build the widget's file from its sou
 node_modules/terser/package.json:
 	npm install $(NPM_QUIET) --no-save terser@$(TERSER)
 
-lock: ## Renew requirements.lock (needs uv)
+lock: ## Renew both lock files (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-annotate --no-header --upgrade --extra embedded --group dev -o requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-annotate --no-header -c requirements.lock -o requirements-production.lock pyproject.toml
+
+wheel: $(READY) ## Build the wheel to install, into dist/
+	$(BIN)/python -m hatchling build -t wheel
 
 # Stripe's own client, to prove the stand-in. Where npm is missing the test says it did not run.
 node_modules/.bin/stripe:

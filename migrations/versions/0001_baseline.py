@@ -1,7 +1,8 @@
-"""The schema of the first release: tables by room, triggers, the job engine, and a role.
+"""The schema of the first release: tables by room, triggers, and the job engine.
 
 The books and the other records of fact are append-only twice over: a trigger refuses UPDATE, DELETE
-and TRUNCATE to everybody, and the role that the service works as is not granted them.
+and TRUNCATE to everybody, and the role that the service works as is not granted them
+(`payments.infra.service_role`, each time somebody migrates).
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-ROLE = "payments_app"
 APPEND_ONLY = (
     "account_maps",
     "audit_entries",
@@ -80,11 +80,9 @@ def upgrade() -> None:
     daily_totals_functions()
     create_job_engine()
     take_no_statistics_of_persons()
-    create_service_role()
 
 
 def downgrade() -> None:
-    op.execute(f"DROP OWNED BY {ROLE}")  # its grants in this database; the role itself is shared
     drop_job_engine()
     op.execute("DROP VIEW returned_money, posted_transactions, booked_entries")
     op.execute("""
@@ -435,28 +433,6 @@ def take_no_statistics_of_persons() -> None:
     for table, columns in WITHOUT_STATISTICS.items():
         for column in columns.split():
             op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0")
-
-
-def create_service_role() -> None:
-    """Create the service's role: one for all databases of a cluster, which owns nothing."""
-    op.execute(f"""
-        DO $$ BEGIN CREATE ROLE {ROLE} NOLOGIN;
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$
-    """)
-    op.execute(f"GRANT {ROLE} TO CURRENT_USER")  # who must have created it, or may grant it
-    op.execute(f"GRANT USAGE ON SCHEMA public TO {ROLE}")
-    rows = "SELECT, INSERT, UPDATE, DELETE"
-    op.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {rows} ON TABLES TO {ROLE}")
-    op.execute(
-        f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {ROLE}"
-    )
-    op.execute(f"GRANT {rows} ON ALL TABLES IN SCHEMA public TO {ROLE}")
-    op.execute(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {ROLE}")
-    for table in (*APPEND_ONLY, "alembic_version"):
-        op.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {ROLE}")
-    op.execute(f"REVOKE INSERT ON alembic_version FROM {ROLE}")
-    op.execute(f"GRANT TRUNCATE ON daily_salts TO {ROLE}")  # which leaves no byte behind
-    op.execute(f"REVOKE INSERT, UPDATE, DELETE ON booked_entries, posted_transactions FROM {ROLE}")
 
 
 # --- the job engine -------------------------------------------------------------------------------

@@ -108,12 +108,13 @@ def work(concurrency: int | None) -> None:
 def migrate(check: bool) -> None:
     """Bring the database to the newest schema."""
     from payments.infra import migrate as schema
+    from payments.infra import service_role
 
     url = load_settings().database_url.get_secret_value()
     try:
         with expected_errors():
             revisions = schema.pending_revisions(url) if check else schema.upgrade(url)
-    except schema.MigrationBlocked as error:
+    except (schema.MigrationBlocked, service_role.RoleMissing) as error:
         raise click.ClickException(str(error)) from None
     if check:
         click.echo("\n".join(revisions) if revisions else "The schema is up to date.")

@@ -19,6 +19,7 @@ metrics                       for Prometheus
 migrate                       bringing a database to a schema, as the owner
 retries                       doing once more what failed
 schedule_failures             two in a row raise an alert
+service_role                  what the role of the service may do, asserted at each migration
 shown_pages                   answers to forms, sealed for the browser
 signing                       HMACs and signed tokens, by the operator's keys
 stripe_account                the account and mode of this database

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.errors import InvalidField
-from payments.infra import db
+from payments.infra import db, service_role
 
 CLI_ACTOR = "the command line"  # whoever has a shell has no name here
 ANONYMOUS_ACTOR = "somebody"  # whoever is not signed in
@@ -182,7 +182,7 @@ async def count_actions(
 
 # A condition: the trigger is active, and the service's role may only read and append.
 IS_APPEND_ONLY_SQL = f"""
-    NOT has_table_privilege('{db.APP_ROLE}', 'audit_entries', 'UPDATE, DELETE, TRUNCATE')
+    NOT has_table_privilege('{service_role.APP_ROLE}', 'audit_entries', 'UPDATE, DELETE, TRUNCATE')
     AND EXISTS (SELECT FROM pg_trigger
                  WHERE tgname = 'append_only'
                    AND tgrelid = 'audit_entries'::regclass

@@ -39,8 +39,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from payments.core.money import CURRENCY_REGEX
 from payments.infra.idle_connections import IdleConnections
+from payments.infra.service_role import APP_ROLE
 
-APP_ROLE = "payments_app"
 STATEMENT_TIMEOUT = "60s"
 IDLE_IN_TRANSACTION_TIMEOUT = "60s"
 BRIEF_LOCK_TIMEOUT = "200ms"  # longer than any request holds a table

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, create_engine, func, select
 from sqlalchemy.exc import OperationalError
 
 import migrations
+from payments.infra import service_role
 
 MIGRATION_LOCK = 0x6D696772  # an advisory lock of the whole database: "migr"
 LOCK_TIMEOUT = timedelta(seconds=5)  # for a table that another session holds
@@ -45,21 +46,28 @@ def upgrade(
     lock_timeout: timedelta = LOCK_TIMEOUT,
     turn_timeout: timedelta = TURN_TIMEOUT,
 ) -> list[str]:
-    """Apply the missing revisions, up to one. Returns them, oldest first.
+    """Apply the missing revisions, up to one, and grant the service's role what it needs, whatever
+    was granted before. Returns the revisions, oldest first.
 
-    Raises MigrationBlocked; the revisions before the one that was blocked stay.
+    Raises MigrationBlocked; the revisions before the one that was blocked stay. Raises RoleMissing.
     """
     with exclusive_connection(
         url, lock_timeout=lock_timeout, turn_timeout=turn_timeout
     ) as connection:
+        with connection.begin():
+            service_role.create_if_missing(connection)
         missing = _revisions_after(_current_revision(connection), up_to=revision)
         command.upgrade(alembic_config(connection), revision)
+        service_role.grant(connection)
+        connection.commit()
     return missing
 
 
 def downgrade(url: str, revision: str, *, lock_timeout: timedelta = LOCK_TIMEOUT) -> None:
     """Undo the revisions after one, or all of them for "base". Raises MigrationBlocked."""
     with exclusive_connection(url, lock_timeout=lock_timeout) as connection:
+        with connection.begin():
+            service_role.revoke(connection)
         command.downgrade(alembic_config(connection), revision)
 
 

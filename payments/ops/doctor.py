@@ -21,8 +21,8 @@ from payments.core.safety_policy import Policy
 from payments.core.settings import Settings
 from payments.giving import adoption_review
 from payments.infra import (
-    db,
     migrate,
+    service_role,
     stripe_account,
     stripe_client,
     stripe_permissions,
@@ -264,12 +264,13 @@ async def _check_database(ctx: Context) -> list[CheckFinding]:
     missing = await asyncio.to_thread(migrate.pending_revisions, url)
     schema = ", ".join(missing) or "the schema is up to date"
     privilege = f"may change {', '.join(changeable)}" if changeable else "may not change the books"
+    role = service_role.APP_ROLE
     login = "is the owner of the tables: serve and work need one of their own (docs/operations.md)"
     is_durable = fsync == "on" or not ctx.settings.livemode
     is_separate = not owns_tables or not ctx.settings.livemode
     return [
         CheckFinding("database:schema", not missing, schema),
-        CheckFinding("database:role", not changeable, f"the role {db.APP_ROLE} {privilege}"),
+        CheckFinding("database:role", not changeable, f"the role {role} {privilege}"),
         CheckFinding(
             "database:login", is_separate, f"the login {login if owns_tables else 'owns no table'}"
         ),

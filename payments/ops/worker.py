@@ -29,7 +29,14 @@ from payments.giving import (
     second_subscriptions,
     subscriptions,
 )
-from payments.infra import alerts, db, job_queue, stripe_account, stripe_health, stripe_objects
+from payments.infra import (
+    alerts,
+    job_queue,
+    service_role,
+    stripe_account,
+    stripe_health,
+    stripe_objects,
+)
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.infra.idle_connections import IdleConnections
@@ -226,7 +233,7 @@ def _connector(
     url = make_url(ctx.settings.database_url.get_secret_value()).set(drivername="postgresql")
     return procrastinate.PsycopgConnector(
         conninfo=url.render_as_string(hide_password=False),
-        kwargs={"options": f"-c role={db.APP_ROLE} -c timezone=UTC"},
+        kwargs={"options": f"-c role={service_role.APP_ROLE} -c timezone=UTC"},
         min_size=1,
         max_size=CONCURRENCY + 2,
         pool_factory=_connection_pool,

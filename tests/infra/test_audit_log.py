@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from payments.infra import audit_log, db
+from payments.infra import audit_log, service_role
 from payments.infra.audit_log import AuditAction
 from payments.staff.accounts import Role
 from tests.support.colleague import open_colleague_browser, redeems_link, signs_in
@@ -24,7 +24,7 @@ async def test_what_is_in_the_audit_stays(newsroom: Newsroom, change: str, as_ow
     await signs_in(newsroom)
     before = await newsroom.rows("SELECT * FROM audit_entries ORDER BY seq")
     assert before
-    role = "SET ROLE NONE" if as_owner else f"SET ROLE {db.APP_ROLE}"
+    role = "SET ROLE NONE" if as_owner else f"SET ROLE {service_role.APP_ROLE}"
     async with newsroom.ctx.engine.connect() as connection:
         await connection.execute(text(role))
         with pytest.raises(DBAPIError, match=r"append-only|permission denied"):

@@ -10,8 +10,9 @@ from datetime import timedelta
 import psycopg
 import pytest
 from alembic import command
+from sqlalchemy import make_url
 
-from payments.infra import migrate
+from payments.infra import embedded_postgres, migrate
 from payments.infra.migrate import MigrationBlocked
 from tests.support.command_line import Finished, Running
 from tests.support.database import copy_database
@@ -86,6 +87,46 @@ def test_a_table_that_a_reader_holds_is_not_queued_for(database: str) -> None:
         reader.execute("SELECT count(*) FROM charges")
     assert "\n" not in str(refused.value)
     migrate.downgrade(database, "base")
+
+
+def test_an_owner_who_may_create_no_role_reads_what_an_administrator_has_to_run() -> None:
+    with embedded_postgres.temporary_postgres(fsync=False) as server, connect(server) as dba:
+        dba.autocommit = True
+        dba.execute("CREATE ROLE payments_owner LOGIN")
+        dba.execute("CREATE DATABASE payments OWNER payments_owner")
+        at = make_url(server).set(username="payments_owner", database="payments")
+        url = at.render_as_string(hide_password=False)
+        refused = Running(environment(url), ("migrate",)).wait()
+        assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+        assert "may not create roles. Nothing was changed." in refused.stderr
+        assert migrate.pending_revisions(url) == [migrate.head_revision()]
+        dba.execute(refused.stderr.partition("run: ")[2].strip().encode())
+        assert Running(environment(url), ("migrate",)).wait().exit_code == 0
+        granted = privileges(url)
+        # Somebody granted what nobody should, and took what is needed; a restored dump has no role.
+        with connect(url) as owner:
+            owner.execute("GRANT UPDATE ON ledger_entries TO payments_app")
+            owner.execute("REVOKE SELECT ON charges FROM payments_app")
+        assert privileges(url) != granted
+        again = Running(environment(url), ("migrate",)).wait()
+        assert again == Finished(0, b"", "The schema is up to date.\n")
+        assert privileges(url) == granted
+        with connect(at.set(username="postgres").render_as_string(hide_password=False)) as restored:
+            restored.execute("DROP OWNED BY payments_app")
+            restored.execute("DROP ROLE payments_app")
+        assert "CREATE ROLE payments_app" in Running(environment(url), ("migrate",)).wait().stderr
+        dba.execute("CREATE ROLE payments_app NOLOGIN")
+        assert Running(environment(url), ("migrate",)).wait().exit_code == 0
+        assert privileges(url) == granted
+
+
+def privileges(url: str) -> list[tuple[str, ...]]:
+    """What the service's role may do with each table and view, as PostgreSQL says it."""
+    with connect(url) as owner:
+        return owner.execute(
+            "SELECT table_name, privilege_type FROM information_schema.role_table_grants"
+            " WHERE grantee = 'payments_app' ORDER BY 1, 2"
+        ).fetchall()
 
 
 def test_an_operator_reads_one_line_when_a_table_is_held(empty: str) -> None:

@@ -16,7 +16,7 @@ from procrastinate.schema import SchemaManager
 from sqlalchemy import Connection, create_engine, text
 
 from migrations import models
-from payments.infra import db, migrate
+from payments.infra import db, migrate, service_role
 from tests.support.database import copy_database
 
 models.load_all()
@@ -202,7 +202,7 @@ def test_the_service_may_do_its_work_and_nothing_to_the_books(database: str) -> 
                 " WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'"
                 "   AND has_table_privilege(:role, c.oid, p.privilege)"
             ),
-            {"role": db.APP_ROLE, "all": PRIVILEGES.split()},
+            {"role": service_role.APP_ROLE, "all": PRIVILEGES.split()},
         )
         granted: dict[str, set[str]] = {}
         for table, privilege in rows:
@@ -227,7 +227,7 @@ def test_the_service_owns_nothing_and_cannot_sign_in(database: str) -> None:
                 "       has_schema_privilege(oid, 'public', 'CREATE')"
                 "  FROM pg_roles r WHERE rolname = :role"
             ),
-            {"role": db.APP_ROLE},
+            {"role": service_role.APP_ROLE},
         )
     assert tuple(role) == (False, False, False, False, False, 0, False)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from psycopg import errors
 
-from payments.infra import db
+from payments.infra import service_role
 from tests.support.database_owner import Connection
 from tests.support.ledger import every_row_of
 
@@ -45,7 +45,7 @@ def test_neither_the_service_nor_the_owner_can_change_ledger_rows(
     refused = pytest.raises(errors.RestrictViolation, match=f"{table} is append-only")
     with refused, owner.transaction():
         owner.execute(statement)
-    owner.execute(f"SET LOCAL ROLE {db.APP_ROLE}".encode())
+    owner.execute(f"SET LOCAL ROLE {service_role.APP_ROLE}".encode())
     with pytest.raises(errors.InsufficientPrivilege), owner.transaction():
         owner.execute(statement)
     assert owner.execute(every_row_of(table).encode()).fetchall() == before
@@ -67,7 +67,7 @@ def test_neither_the_service_nor_the_owner_can_change_ledger_rows(
     ],
 )
 def test_the_service_cannot_loosen_what_keeps_the_books(owner: Connection, statement: str) -> None:
-    owner.execute(f"SET LOCAL ROLE {db.APP_ROLE}".encode())
+    owner.execute(f"SET LOCAL ROLE {service_role.APP_ROLE}".encode())
     with pytest.raises((errors.InsufficientPrivilege, errors.ForeignKeyViolation)):
         owner.execute(statement.encode())
 
@@ -110,7 +110,7 @@ def test_the_schema_takes_no_row_that_cannot_be(
     ).fetchone()
     assert bt is not None
     insert = "INSERT INTO ledger_entries VALUES (%s, %s, %s, %s, %s, %s, %s, NULL, 1, NULL, %s)"
-    owner.execute(f"SET LOCAL ROLE {db.APP_ROLE}".encode())
+    owner.execute(f"SET LOCAL ROLE {service_role.APP_ROLE}".encode())
     owner.execute(insert, [998, "stripe:balance", "disputes", 1, "usd", NOW, bt[0], DIGEST])
     row = [999, debit, credit, amount, currency, moment, bt[0], digest]
     with pytest.raises(errors.IntegrityError):
