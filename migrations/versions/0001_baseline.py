@@ -587,9 +587,10 @@ def staff_tables() -> None:
         "staff",
         required("id", ROW_ID),
         required("name", sa.String(80)),
-        required("role", one_of("role_is_known", "finance support admin")),
+        required("role", one_of("role_is_known", "finance support admin auditor")),
         required("created_at", TIMESTAMP),
         optional("removed_at", TIMESTAMP),
+        optional("access_ends_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff")),
         sa.UniqueConstraint("name", name=op.f("uq_staff_name")),
     )

@@ -42,6 +42,7 @@ class AuditAction(StrEnum):
     ACCOUNT_LINKED = "account_linked"
     ACCOUNT_UNLINKED = "account_unlinked"
     ROLE_CHANGED = "role_changed"
+    ACCESS_END_CHANGED = "access_end_changed"
     COLLEAGUE_REMOVED = "colleague_removed"
     DATA_EXPORTED = "data_exported"
     ALERT_CLOSED = "alert_closed"

@@ -221,7 +221,7 @@ STAFF = DataClass(
         "correction_decisions": "decided_by decided_by_id",
         "period_closings": "closed_by reopened_by",
         "refunds": "requested_by",
-        "staff": "id name role created_at removed_at",
+        "staff": "id name role created_at removed_at access_ends_at",
         "staff_linked_accounts": "staff_id subject_hash linked_at last_used_at",
         "staff_links": "token_sha256 staff_id expires_at",
         "staff_passkeys": "credential_id staff_id public_key sign_count registered_at last_used_at",

@@ -95,7 +95,7 @@ OTHERS: Mapping[str, str] = {
     "risk_state": "restricted_until challenge_until evaluated_since",
     "schedule_failures": "name failed_since",
     "shown_pages": "id sealed key_by_ticket expires_at",
-    "staff": "id name created_at removed_at",
+    "staff": "id name created_at removed_at access_ends_at",
     "staff_linked_accounts": "staff_id subject_hash linked_at last_used_at",
     "staff_links": "token_sha256 staff_id expires_at",
     "staff_passkeys": "credential_id staff_id public_key registered_at last_used_at",

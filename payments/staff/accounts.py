@@ -8,8 +8,9 @@ up.
 import hashlib
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ForeignKey, String, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,6 +25,7 @@ from payments.infra.audit_log import AuditAction
 INVITATION_LIFETIME = timedelta(hours=1)
 LINK_LIFETIME = timedelta(minutes=10)
 NAME_MAX_LENGTH = 80  # characters
+MAX_ACCESS = timedelta(days=3660)  # an end of access that far ahead is a typing error
 LINK_INVALID = "This link was used, has expired, or never was. Ask for a new one."
 
 
@@ -41,10 +43,14 @@ class Role(StrEnum):
     FINANCE = "finance"  # reads money and no person
     SUPPORT = "support"  # acts for one donor at a time
     ADMIN = "admin"  # both, and administers colleagues
+    AUDITOR = "auditor"  # reads what finance reads, and changes nothing
 
 
 class Staff(db.Base):
-    """A colleague. `name` is what colleagues call them and is unique, also after a removal."""
+    """A colleague. `name` is what colleagues call them and is unique, also after a removal.
+
+    `access_ends_at` is when they are let in no more, as an auditor after the audit; None for never.
+    """
 
     __tablename__ = "staff"
 
@@ -53,6 +59,12 @@ class Staff(db.Base):
     role: Mapped[Role] = mapped_column(db.enum_column(Role, "role_is_known"))
     created_at: Mapped[db.Timestamp]
     removed_at: Mapped[db.Timestamp | None]
+    access_ends_at: Mapped[db.Timestamp | None]
+
+    def has_access(self, now: datetime) -> bool:
+        """Whether they are let in: not removed, and their access has not ended."""
+        has_ended = self.access_ends_at is not None and self.access_ends_at <= now
+        return self.removed_at is None and not has_ended
 
 
 class StaffLink(db.Base):
@@ -119,29 +131,62 @@ async def list_active(session: AsyncSession) -> Sequence[Staff]:
     return list(await session.scalars(query))
 
 
+def access_end(last_day: date, zone: ZoneInfo, *, now: datetime) -> datetime:
+    """Return when an access ends whose last day is given: the midnight after it, in a zone.
+
+    Raises InvalidField for a day that is over or too far ahead.
+    """
+    today = now.astimezone(zone).date()
+    if not today <= last_day <= today + MAX_ACCESS:
+        raise InvalidField(
+            "The last day of access is today or later, and within ten years. Nothing was changed.",
+            field="until",
+        )
+    return datetime.combine(last_day + timedelta(days=1), time(), zone)
+
+
+def last_day(colleague: Staff, zone: ZoneInfo) -> date | None:
+    """Return the last day of a colleague's access in a zone, None where it has no end."""
+    end = colleague.access_ends_at
+    return None if end is None else (end - timedelta(microseconds=1)).astimezone(zone).date()
+
+
 # --- one-time links -------------------------------------------------------------------------------
 
 
 async def invite(
-    session: AsyncSession, name: str, *, role: Role, now: datetime, by: Staff | None = None
+    session: AsyncSession,
+    name: str,
+    *,
+    role: Role,
+    access_ends_at: datetime | None = None,
+    now: datetime,
+    by: Staff | None = None,
 ) -> str:
     """Return the token of an invitation link, valid for an hour. Creates the colleague if new.
 
-    A colleague who was removed is back with the given role. `by` is None on the command line.
-    Raises InvalidField for a bad name, one that looks like a colleague's, also a former one's, or
-    the name of a colleague with another role.
+    A colleague who was removed is back with the given role and end. `by` is None on the command
+    line. Raises InvalidField for a bad name, one that looks like a colleague's, also a former
+    one's, or the name of a colleague with another role, another end or whose access has ended.
     """
     colleague = await _find_by_name(session, validate_name(name))
     if colleague is None:
         await _refuse_lookalike(session, name)
-        colleague = Staff(id=new_row_id(), name=name, role=role, created_at=now)
+        colleague = Staff(
+            id=new_row_id(), name=name, role=role, created_at=now, access_ends_at=access_ends_at
+        )
         session.add(colleague)
     elif colleague.removed_at is not None:
         colleague.role, colleague.removed_at = role, None
+        colleague.access_ends_at = access_ends_at
     elif colleague.role is not role:
         raise InvalidField(
             f"{name} has the role {colleague.role}. Change the role first. Nobody was invited.",
             field="role",
+        )
+    elif access_ends_at not in (None, colleague.access_ends_at) or not colleague.has_access(now):
+        raise InvalidField(
+            f"{name} has another last day. Change that first. Nobody was invited.", field="until"
         )
     await session.flush()
     await record_action_on(
@@ -151,11 +196,13 @@ async def invite(
 
 
 async def create_link(session: AsyncSession, name: str, *, now: datetime) -> str:
-    """Return the token of a sign-in link for a colleague, valid for ten minutes. Raises NotFound.
+    """Return the token of a sign-in link for a colleague, valid for ten minutes.
 
-    Only the command line creates one.
+    Only the command line creates one. Raises NotFound, and InvalidField where their access ended.
     """
     colleague = await get_by_name(session, name)
+    if not colleague.has_access(now):
+        raise InvalidField(f"The access of {name} has ended. Give it another end.", field="name")
     await record_action_on(session, AuditAction.STAFF_LINK_CREATED, colleague, by=None, now=now)
     return _store_link(session, colleague, now + LINK_LIFETIME)
 
@@ -176,10 +223,9 @@ async def get_by_link(session: AsyncSession, token: str, *, now: datetime) -> St
         .where(
             StaffLink.token_sha256 == token_sha256(token),
             StaffLink.expires_at > now,
-            Staff.removed_at.is_(None),
         )
     )
-    if colleague is None:
+    if colleague is None or not colleague.has_access(now):
         raise LinkInvalid(LINK_INVALID)
     return colleague
 
@@ -192,7 +238,7 @@ async def redeem_link(session: AsyncSession, token: str, *, now: datetime) -> St
         .returning(StaffLink.staff_id)
     )
     colleague = None if staff_id is None else await session.get(Staff, staff_id)
-    if colleague is None or colleague.removed_at is not None:
+    if colleague is None or not colleague.has_access(now):
         raise LinkInvalid(LINK_INVALID)
     return colleague
 

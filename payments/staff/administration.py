@@ -1,7 +1,7 @@
 """What an administrator, or the command line, does to a colleague's account.
 
-Each of these signs the colleague out everywhere in the same transaction. `by` is the administrator,
-None on the command line.
+Each of these but a new end of access signs the colleague out everywhere in the same transaction.
+`by` is the administrator, None on the command line.
 """
 
 from datetime import datetime
@@ -27,6 +27,26 @@ async def change_role(
     await sessions.revoke_access(session, colleague)
     await accounts.record_action_on(
         session, AuditAction.ROLE_CHANGED, colleague, by=by, reason=change, now=now
+    )
+
+
+async def set_access_end(
+    session: AsyncSession,
+    colleague: Staff,
+    access_ends_at: datetime | None,
+    *,
+    now: datetime,
+    by: Staff | None = None,
+) -> None:
+    """Say when a colleague is let in no more; None is never. It ends then by itself."""
+    if colleague.access_ends_at == access_ends_at:
+        return
+    if not colleague.has_access(now):  # a session that an end closed does not open again
+        await sessions.revoke_access(session, colleague)
+    colleague.access_ends_at = access_ends_at
+    end = "no end" if access_ends_at is None else f"until {access_ends_at.isoformat()}"
+    await accounts.record_action_on(
+        session, AuditAction.ACCESS_END_CHANGED, colleague, by=by, reason=end, now=now
     )
 
 

@@ -314,7 +314,7 @@ async def _colleague_of_account(
         .with_for_update()
     )
     colleague = None if row is None else await session.get(Staff, row.staff_id)
-    if row is None or colleague is None or colleague.removed_at is not None:
+    if row is None or colleague is None or not colleague.has_access(now):
         raise SsoRefused(
             "This account opens nothing here. A colleague is invited first, and chooses the "
             "account on the page of their link.",

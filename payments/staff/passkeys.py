@@ -243,7 +243,7 @@ async def authenticate(
         )
     passkey = await session.get(StaffPasskey, credential.raw_id, with_for_update=True)
     colleague = None if passkey is None else await session.get(Staff, passkey.staff_id)
-    if passkey is None or colleague is None or colleague.removed_at is not None:
+    if passkey is None or colleague is None or not colleague.has_access(now):
         raise PasskeyRefused("This passkey is not known here, or was removed.")
     with _refusing_malformed(colleague.id):
         # The library raises the same error for a count that went back as for any other failure, so

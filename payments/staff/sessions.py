@@ -1,10 +1,10 @@
 """Sessions of colleagues: who is signed in, and how recently they proved who they are.
 
 A session ends after eight hours, after a quarter of an hour without a request, and at once when its
-colleague is removed, gets another role, or loses a device. Signing in counts as a proof of who they
-are; what moves money, takes data away or lets people in asks for one of the last five minutes. A
-session token is 256 random bits, stored as its SHA-256. Each proof gives a new one: a token that
-was seen before is worth nothing after it.
+colleague is removed, gets another role, loses a device, or their access ends. Signing in counts as
+a proof of who they are; what moves money, takes data away or lets people in asks for one of the
+last five minutes. A session token is 256 random bits, stored as its SHA-256. Each proof gives a new
+one: a token that was seen before is worth nothing after it.
 """
 
 import hashlib
@@ -135,7 +135,7 @@ async def _touch(
         .returning(StaffSession)
     )
     colleague = None if row is None else await session.get(Staff, row.staff_id)
-    if row is None or colleague is None or colleague.removed_at is not None:
+    if row is None or colleague is None or not colleague.has_access(now):
         raise Unauthenticated("This page is for staff. Sign in to go on.")
     return AuthenticatedStaff(colleague, row.authenticated_at, row.token_sha256.hex())
 

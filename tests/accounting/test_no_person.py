@@ -1,5 +1,6 @@
 """Finance sees money and no person: no page and no file of finance has an identifier that stays
-with somebody from one payment to the next, nor anything of a card or a mailbox.
+with somebody from one payment to the next, nor anything of a card or a mailbox. An auditor sees the
+same without what changes the books.
 
 `cus_`, `sub_`, `pm_` and what hangs on them are persons' there. `ch_` names one payment: it stands
 where a refund of that payment is decided, and in no file: there the balance transaction names it.
@@ -8,11 +9,13 @@ where a refund of that payment is decided, and in no file: there the balance tra
 import io
 import re
 import zipfile
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import pytest
 
 from payments.staff.accounts import Role
+from payments.web.staff import guards
 from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.donor import Donor, account_page, payment_fails, subscription_id_of
 from tests.support.http import app_of, routes_of
@@ -54,6 +57,33 @@ async def walks(colleague: Colleague, begin: list[str]) -> dict[str, tuple[str, 
     return seen
 
 
+async def reads_as_an_auditor(
+    room: Newsroom, shapes: Iterable[re.Pattern[str]], addresses: list[str]
+) -> None:
+    """Open one address of each shape as an auditor; no form and no link there is closed to them."""
+    rules = [
+        rule
+        for rule in guards.access_rules(app_of(room))
+        if rule.roles and Role.AUDITOR not in rule.roles
+    ]
+    closed = re.compile("|".join(re.sub(r"{[^}]+}", "[^/?]+", rule.route) for rule in rules))
+    async with open_colleague_browser(room, "Kim", Role.AUDITOR) as kim:
+        await kim.opens_link()
+        for shape in shapes:
+            found = [a for a in addresses if shape.fullmatch(f"GET {urlsplit(a).path}")]
+            for address in found[-2:]:  # the last two have most parameters
+                answer = await kim.web.get(address)
+                assert answer.status_code not in (401, 403), address
+                if answer.headers["content-type"].startswith("text/html"):
+                    page = Page(answer.text)
+                    sent = [f"{form.method.upper()} {form.action}" for form in page.forms]
+                    sent += [f"GET {urlsplit(link).path}" for link in page.links.values()]
+                    offered = [one for one in sent if closed.fullmatch(one.partition("?")[0])]
+                    assert offered == [], address
+        exported = [one for one in await kim.audit_actions() if one[0] == "data_exported"]
+        assert len(exported) > 5
+
+
 async def test_finance_sees_no_identifier_of_a_person(newsroom: Newsroom, donor: Donor) -> None:
     contribution, _ = await payment_fails(donor)
     await donor.signs_in()
@@ -71,11 +101,12 @@ async def test_finance_sees_no_identifier_of_a_person(newsroom: Newsroom, donor:
         begin.append(f"/finance/corrections/{transaction}")
         seen = await walks(ada, begin)
     shapes = {
-        path: re.compile(re.sub(r"\\{[^}]+\\}", "[^/]+", re.escape(path)))
-        for method, path in (route.split(" ") for route in routes_of(app_of(newsroom)))
-        if method == "GET" and path.startswith("/finance")
+        route: re.compile(re.sub(r"\\{[^}]+\\}", "[^/]+", re.escape(route)))
+        for route in routes_of(app_of(newsroom))
+        if route.startswith(("GET /finance", "GET /staff/alerts"))
     }
-    paths = {urlsplit(address).path for address in seen}
+    await reads_as_an_auditor(newsroom, shapes.values(), sorted(seen))
+    paths = {f"GET {urlsplit(address).path}" for address in seen}
     assert len(shapes) > 15
     assert {path for path, shape in shapes.items() if not any(map(shape.fullmatch, paths))} == set()
     for address, (kind, content) in seen.items():

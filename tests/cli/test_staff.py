@@ -35,10 +35,17 @@ async def test_the_operator_invites_links_changes_and_removes(newsroom: Newsroom
         assert (await ada.opens_link(link)).headers["location"] == "/finance"
         await runs("invite", "Ada", "--revoke-existing")
         assert (await ada.web.get("/staff")).status_code == 401
-        assert await runs("list", "--json") == '[{"name": "Ada", "role": "finance"}]'
+        assert await runs("list", "--json") == '[{"name": "Ada", "role": "finance", "until": null}]'
+        await runs("set-end", "Ada", "--until", "2020-01-31", code=1)  # is over
+        await runs("set-end", "Ada", "--until", f"{datetime.now(UTC):%Y-12-31}")
+        await runs("set-end", "Ada")
         await runs("invite", "Ada", "--role", "admin", code=1)  # a role is changed by name
         await runs("remove", "Ada")
         await runs("link", "Ada", code=1)
+        until = f"{datetime.now(UTC).year + 1}-01-31"
+        await runs("invite", "Kim", "--role", "auditor", "--until", until)
+        assert await runs("list") == f"auditor  Kim (until {until})"
+        await runs("remove", "Kim")
         assert await runs("list", "--json") == "[]"
     rows = await newsroom.rows(
         "SELECT action FROM audit_entries WHERE name = 'the command line' ORDER BY seq"
@@ -46,5 +53,6 @@ async def test_the_operator_invites_links_changes_and_removes(newsroom: Newsroom
     assert [action for (action,) in rows] == [
         "colleague_invited", "role_changed", "staff_link_created", "staff_link_created",
         "signed_out", "staff_link_created", "passkey_removed",
-        "colleague_invited", "passkey_removed", "colleague_removed",
+        "colleague_invited", "access_end_changed", "access_end_changed", "passkey_removed",
+        "colleague_removed", "colleague_invited", "passkey_removed", "colleague_removed",
     ]  # fmt: skip

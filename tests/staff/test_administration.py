@@ -1,12 +1,13 @@
 """A change of role, a removal and an invitation have their effect at once, and never on oneself."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
+from payments.core.errors import InvalidField
 from payments.staff.accounts import Role
-from tests.support.colleague import open_colleague_browser
+from tests.support.colleague import open_colleague_browser, passkey_options_of
 from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,49 @@ async def test_who_is_removed_is_out_at_once_and_stays_in_the_audit(newsroom: Ne
         assert "Bea" not in (await ada.opens("/staff/colleagues")).text
         assert await bea.audit_actions() == [("signed_in", "", "by a one-time link")]
         assert (await bea.opens_link()).status_code == 303  # invited anew
+
+
+async def test_an_access_ends_by_itself_after_its_last_day(house: Newsroom) -> None:
+    async with (
+        open_colleague_browser(house, "Ada", Role.ADMIN) as ada,
+        open_colleague_browser(house, "Kim", Role.AUDITOR) as kim,
+    ):
+        await ada.opens_link()
+        today = house.clock().date()
+        for bad in ("2020-01-01", f"{today + timedelta(days=9999)}", "9999-12-31", "soon"):
+            refused = await ada.sends("/staff/colleagues", name="Kim", role="auditor", until=bad)
+            assert refused.status_code == 422
+            assert f'value="{bad}"' in refused.text  # what was typed stays
+        last_day = today + timedelta(days=1)
+        asked = {"name": "Kim", "role": "auditor", "until": f"{last_day}"}
+        made = await ada.sends("/staff/colleagues", **asked)
+        (link,) = re.findall(r"/staff/enter/[\w-]{43}", made.text)
+        options = passkey_options_of(await kim.opens(link), link)
+        assert (await kim.sends(link, answer=kim.device.create_credential(options))).is_redirect
+        assert "until " in (await ada.opens("/staff/colleagues")).text
+        midnight = datetime.combine(last_day + timedelta(days=1), time(), UTC)
+        house.clock.current = midnight - timedelta(minutes=11)
+        unused = await kim.sign_in_link()
+        await kim.signs_in()
+        house.clock.current = midnight - timedelta(seconds=1)
+        await kim.opens("/finance")
+        house.clock.current = midnight
+        assert (await kim.web.get("/finance")).status_code == 401
+        assert (await kim.signs_in()).status_code == 403
+        assert (await kim.opens_link(unused)).status_code == 410
+        with pytest.raises(InvalidField):
+            await kim.sign_in_link()
+        await ada.opens_link()
+        refused = await ada.sends("/staff/colleagues", name="Kim", role="auditor")
+        assert refused.status_code == 422
+        page = await ada.opens("/staff/colleagues")
+        assert "access ended on" in page.text
+        (form,) = [one for one in page.forms if one.action.endswith("/role")]
+        later = f"{midnight.date() + timedelta(days=9)}"
+        assert (await ada.sends(form.action, **form.submission(until=later))).status_code == 303
+        assert (await kim.signs_in()).status_code == 303
+        ends = [one for one in await ada.audit_actions() if one[0] == "access_end_changed"]
+        assert [name for _, name, _ in ends] == ["Kim"]
 
 
 async def test_nobody_does_it_to_themselves(newsroom: Newsroom) -> None:

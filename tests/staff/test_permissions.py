@@ -69,6 +69,21 @@ async def test_nobody_and_no_donor_opens_any_of_them(newsroom: Newsroom) -> None
                 assert answer.status_code == 401, (rule, cookie)
 
 
+async def test_an_auditor_reads_all_of_the_books_and_changes_nothing(newsroom: Newsroom) -> None:
+    """From the routes: a new one that is none of these answers fails here."""
+    of_the_books = ("/finance", "/staff/alerts")
+    own = ("/staff/passkeys", "/staff/sessions", "/staff/confirm", "/staff/sign-on")
+    for rule in guarded_rules(newsroom):
+        method, path = rule.route.split(" ")
+        is_of_the_books = path.startswith(of_the_books)
+        is_own = path == "/staff" or path.startswith(own)
+        reads = is_own or (is_of_the_books and method == "GET")
+        assert (Role.AUDITOR in rule.roles) == reads, rule
+        if is_of_the_books and method != "GET":
+            assert rule.roles == FINANCE_ROLES, rule
+        assert method in ("GET", "POST"), rule
+
+
 REFUSED = ("currency", "format", "version")
 
 

@@ -18,6 +18,7 @@ from payments.staff.accounts import Staff
 from payments.web import rendering
 from payments.web.finance.filters import today
 from payments.web.finance.formats import format_datetime
+from payments.web.staff import layout as staff_layout
 
 ALERTS_SHOWN = 3  # on each page; their own page has all
 NAVIGATION = (
@@ -106,8 +107,11 @@ async def render(
         template,
         title=title,
         colleague_name=colleague.name,
+        may_change=staff_layout.may_change(colleague),
         navigation=[
-            {"url": url, "label": label, "active": url == active_url} for url, label in NAVIGATION
+            {"url": url, "label": label, "active": url == active_url}
+            for url, label in NAVIGATION
+            if staff_layout.may_open(colleague, url)
         ],
         zone=f"All months in {ctx.settings.accounting_zone}",
         generated_at=format_datetime(ctx, ctx.now()),

@@ -1,6 +1,6 @@
 """A colleague's own page, and the page on which an administrator manages accounts."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from payments.core import i18n
 from payments.core.errors import InvalidField
 from payments.infra import audit_log
 from payments.infra.audit_log import AuditAction
@@ -28,6 +29,7 @@ ROLE_LABELS = {
     Role.FINANCE: "Finance: reads money and no person",
     Role.SUPPORT: "Support: acts for one donor at a time, and sees no books",
     Role.ADMIN: "Administrator: both, and says who else may come in",
+    Role.AUDITOR: "Auditor: reads what finance reads, and changes nothing",
 }
 OWN_ACCOUNT_URL = "/staff"
 RECENT_SIGN_INS = 6  # shown on a colleague's own page
@@ -138,7 +140,7 @@ class StaffAccountPages(Controller):
         try:
             token = await _create_invitation(ctx, colleague, name, fields)
         except InvalidField as error:
-            return await _render_accounts(ctx, colleague, name=name, error=error)
+            return await _render_accounts(ctx, colleague, fields, error=error)
         link = f"{ctx.settings.base_url}/staff/enter/{token}"
         return await _render_accounts(ctx, colleague, link=link, invited=name)
 
@@ -150,11 +152,19 @@ class StaffAccountPages(Controller):
         colleague: NamedDependency[Staff],
         staff_id: FromPath[str],
     ) -> Response[Any]:
-        """Give a colleague another role, which signs them out everywhere."""
-        role = _parse_role(await form_data(request))
+        """Give a colleague another role, which signs them out everywhere, or another last day."""
+        fields = await form_data(request)
+        try:
+            role, until = _parse_role(fields), _parse_access_end(ctx, fields)
+        except InvalidField as error:
+            return await _render_accounts(ctx, colleague, error=error)
         async with ctx.sessions.begin() as session:
             other = _require_other_person(colleague, await accounts.get(session, staff_id))
             await administration.change_role(session, other, role, now=ctx.now(), by=colleague)
+            if "until" in fields:
+                await administration.set_access_end(
+                    session, other, until, now=ctx.now(), by=colleague
+                )
         return Redirect(ACCOUNTS_URL, status_code=303)
 
     @post("/{staff_id:str}/remove", request_max_body_size=SMALL_FORM_BYTES)
@@ -178,12 +188,14 @@ def _registration_binding(staff_session: AuthenticatedStaff) -> str:
 
 
 async def _create_invitation(ctx: Context, by: Staff, name: str, fields: dict[str, str]) -> str:
-    role = _parse_role(fields)
+    role, until = _parse_role(fields), _parse_access_end(ctx, fields)
     async with ctx.sessions.begin() as session:
         if fields.get("replace") == "yes":
             other = _require_other_person(by, await accounts.get_by_name(session, name))
             await administration.revoke_credentials(session, other, by=by, now=ctx.now())
-        return await accounts.invite(session, name, role=role, now=ctx.now(), by=by)
+        return await accounts.invite(
+            session, name, role=role, access_ends_at=until, now=ctx.now(), by=by
+        )
 
 
 def _parse_role(fields: dict[str, str]) -> Role:
@@ -191,6 +203,20 @@ def _parse_role(fields: dict[str, str]) -> Role:
         return Role(fields.get("role", ""))
     except ValueError:
         raise InvalidField("Choose one of the roles. Nothing was changed.", field="role") from None
+
+
+def _parse_access_end(ctx: Context, fields: dict[str, str]) -> datetime | None:
+    """Return when an access ends by the last day of a form. Raises InvalidField."""
+    text = fields.get("until", "")
+    if not text:
+        return None
+    try:
+        last_day = date.fromisoformat(text)
+    except ValueError:
+        raise InvalidField(
+            "Type the last day such as 2026-12-31. Nothing was changed.", field="until"
+        ) from None
+    return accounts.access_end(last_day, ctx.settings.accounting_zoneinfo, now=ctx.now())
 
 
 def _require_other_person(by: Staff, colleague: Staff) -> Staff:
@@ -271,12 +297,13 @@ def _dates_view(ctx: Context, added_at: datetime, used_at: datetime | None) -> d
 async def _render_accounts(
     ctx: Context,
     colleague: Staff,
+    fields: dict[str, str] | None = None,
     *,
     link: str = "",
     invited: str = "",
-    name: str = "",
     error: InvalidField | None = None,
 ) -> Response[str]:
+    fields = fields or {}
     async with ctx.sessions() as session:
         views = [
             _colleague_view(
@@ -296,9 +323,12 @@ async def _render_accounts(
         status=200 if error is None else error.status,
         link=link,
         invited=invited,
-        name=name,
+        name=fields.get("name", ""),
+        until=fields.get("until", ""),
         error="" if error is None else error.detail,
-        roles=select_options([(role.value, label) for role, label in ROLE_LABELS.items()], ""),
+        roles=select_options(
+            [(role.value, label) for role, label in ROLE_LABELS.items()], fields.get("role", "")
+        ),
         colleagues=views,
     )
 
@@ -306,6 +336,7 @@ async def _render_accounts(
 def _colleague_view(
     ctx: Context, colleague: Staff, *, passkey_count: int, has_account: bool, is_self: bool
 ) -> dict[str, object]:
+    last_day = accounts.last_day(colleague, ctx.settings.accounting_zoneinfo)
     short_labels = [(role.value, _short_label(role)) for role in ROLE_LABELS]
     return {
         "id": colleague.id,
@@ -315,6 +346,9 @@ def _colleague_view(
         "issuer": oidc_provider.provider_name(ctx.settings) if has_account else "",
         "is_self": is_self,
         "role": _short_label(colleague.role),
+        "until": "" if last_day is None else last_day.isoformat(),
+        "until_text": "" if last_day is None else i18n.format_day(last_day, i18n.DEFAULT_LOCALE),
+        "has_access": colleague.has_access(ctx.now()),
         "roles": select_options(short_labels, colleague.role.value),
     }
 

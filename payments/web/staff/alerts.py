@@ -22,7 +22,7 @@ from payments.web.account import view_models
 from payments.web.csrf import require_same_origin
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, count_parameter, form_data
 from payments.web.staff import layout
-from payments.web.staff.guards import FINANCE_ROLES, StaffOnly
+from payments.web.staff.guards import BOOKS
 
 ALERTS_URL = "/staff/alerts"
 MAX_ALERT_ID = 2**31 - 1  # of the column
@@ -215,7 +215,7 @@ class AlertPages(Controller):
 
     path = ALERTS_URL
     include_in_schema = False
-    guards = [require_same_origin, StaffOnly(FINANCE_ROLES)]  # noqa: RUF012 - litestar's own
+    guards = [require_same_origin, BOOKS]  # noqa: RUF012 - litestar's own
 
     @get()
     async def list_open(

@@ -15,7 +15,7 @@ from payments.staff.accounts import Staff
 from payments.web.csrf import require_same_origin
 from payments.web.forms import AnyRequest, query_string, select_options
 from payments.web.staff import layout
-from payments.web.staff.guards import FINANCE_ROLES, StaffOnly
+from payments.web.staff.guards import BOOKS
 
 AUDIT_LOG_URL = "/finance/audit"
 ENTRIES_PER_PAGE = 100
@@ -27,7 +27,7 @@ class AuditLogPage(Controller):
 
     path = AUDIT_LOG_URL
     include_in_schema = False
-    guards = [require_same_origin, StaffOnly(FINANCE_ROLES)]  # noqa: RUF012 - litestar's own
+    guards = [require_same_origin, BOOKS]  # noqa: RUF012 - litestar's own
 
     @get()
     async def list_entries(

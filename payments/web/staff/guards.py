@@ -1,9 +1,11 @@
 """Who may open a staff page, said by guards on its handler or its router.
 
-`StaffOnly(roles)` lets in a colleague who is signed in and has one of the roles. `StepUp()` asks
-besides for a proof of who they are in the last five minutes: for what moves money, takes data away
-or lets people in. `EXPORT` is a step-up that also hands the handler an `ExportGrant`, without which
-no file can be sent; sending one leaves a line in the audit log.
+`StaffOnly(roles)` lets in a colleague who is signed in and has one of the roles, and `readers`
+besides for what only reads: of whatever is added to a router of the books, a GET is open to an
+auditor and nothing else is. `StepUp()` asks besides for a proof of who they are in the last five
+minutes: for what moves money, takes data away or lets people in. `EXPORT` is a step-up that also
+hands the handler an `ExportGrant`, without which no file can be sent; sending one leaves a line in
+the audit log.
 
 The session is read once, by `StaffOnly`; the dependencies `staff_session` and `colleague` return
 what it found. `check_routes` refuses an application with a staff route that has no such guard.
@@ -24,6 +26,7 @@ from payments.infra.context import Context
 from payments.staff import sessions
 from payments.staff.accounts import PermissionDenied, Role, Staff, record_action
 from payments.staff.sessions import AuthenticatedStaff, StepUpRequired
+from payments.web.csrf import SAFE_METHODS
 from payments.web.forms import AnyRequest
 from payments.web.paths import STAFF_PREFIXES
 from payments.web.staff import cookies
@@ -34,6 +37,8 @@ ALL_ROLES = frozenset(Role)
 FINANCE_ROLES = frozenset({Role.FINANCE, Role.ADMIN})
 SUPPORT_ROLES = frozenset({Role.SUPPORT, Role.ADMIN})
 ADMIN_ROLES = frozenset({Role.ADMIN})
+AUDITOR_ROLES = frozenset({Role.AUDITOR})
+BOOKS_READERS = FINANCE_ROLES | AUDITOR_ROLES
 STAFF_DEPENDENCIES = frozenset({"staff_session", "colleague", "export_grant"})
 # Where a session begins and ends. Nothing here shows or changes anything but that.
 OPEN_ROUTES = frozenset(
@@ -58,11 +63,16 @@ class UnguardedRoute(Exception):
 class StaffOnly:
     """Guard: a colleague who is signed in and has one of the roles.
 
-    Raises Unauthenticated, or PermissionDenied, which is in the audit log.
+    `readers` are roles that are let in for a safe method only. Raises Unauthenticated, or
+    PermissionDenied, which is in the audit log.
     """
 
-    def __init__(self, roles: frozenset[Role]) -> None:
-        self.roles = roles
+    def __init__(self, roles: frozenset[Role], *, readers: frozenset[Role] = frozenset()) -> None:
+        self.roles, self.readers = roles, readers
+
+    def roles_for(self, method: str) -> frozenset[Role]:
+        """Return the roles that are let in for a method of HTTP."""
+        return self.roles | self.readers if method in SAFE_METHODS else self.roles
 
     async def __call__(self, connection: AnyConnection, _handler: BaseRouteHandler) -> None:
         """Refuse whoever is not signed in or has another role. Raises PermissionDenied."""
@@ -73,11 +83,17 @@ class StaffOnly:
         async with ctx.sessions.begin() as session:
             staff_session = await sessions.current(session, token, now=ctx.now())
         colleague = staff_session.colleague
-        if colleague.role not in self.roles:
-            route = f"{connection.scope.get('method')} {connection.scope['path_template']}"
+        method = str(connection.scope.get("method"))
+        if colleague.role not in self.roles_for(method):
+            route = f"{method} {connection.scope['path_template']}"
             await _record(ctx, colleague, AuditAction.ACCESS_DENIED, route)
+            if colleague.role in self.readers:
+                raise PermissionDenied(f"The role {colleague.role} changes nothing here.")
             raise PermissionDenied(f"The role {colleague.role} does not open this page.")
         connection.scope["state"][STATE_SESSION] = staff_session
+
+
+BOOKS = StaffOnly(FINANCE_ROLES, readers=AUDITOR_ROLES)
 
 
 class StepUp:
@@ -219,7 +235,8 @@ def _access_rule(route: str, handler: HTTPRouteHandler) -> AccessRule:
     if ("export_grant" in handler.parsed_fn_signature.parameters) is not is_export:
         raise UnguardedRoute(f"{route} exports without its guard, or has the guard for nothing.")
     needs_step_up = find_guard(handler, StepUp) is not None
-    return AccessRule(route, staff_only.roles, needs_step_up, is_export)
+    roles = staff_only.roles_for(route.partition(" ")[0])
+    return AccessRule(route, roles, needs_step_up, is_export)
 
 
 def check_routes(app: Litestar) -> None:

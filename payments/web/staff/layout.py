@@ -7,9 +7,21 @@ from litestar import Response
 from payments.infra.context import Context
 from payments.staff.accounts import Role, Staff
 from payments.web import rendering, security_headers
-from payments.web.staff.guards import ADMIN_ROLES, ALL_ROLES, FINANCE_ROLES, SUPPORT_ROLES
+from payments.web.staff.guards import (
+    ADMIN_ROLES,
+    ALL_ROLES,
+    AUDITOR_ROLES,
+    BOOKS_READERS,
+    FINANCE_ROLES,
+    SUPPORT_ROLES,
+)
 
-HOME_URLS = {Role.FINANCE: "/finance", Role.SUPPORT: "/support", Role.ADMIN: "/finance"}
+HOME_URLS = {
+    Role.FINANCE: "/finance",
+    Role.SUPPORT: "/support",
+    Role.ADMIN: "/finance",
+    Role.AUDITOR: "/finance",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +34,11 @@ class NavigationItem:
 
 
 NAVIGATION = (
-    NavigationItem("/finance", "Books", FINANCE_ROLES),
+    NavigationItem("/finance", "Books", BOOKS_READERS),
     NavigationItem("/support", "Donors", SUPPORT_ROLES),
     NavigationItem("/staff/campaigns", "Campaigns", FINANCE_ROLES),
-    NavigationItem("/staff/alerts", "Alerts", FINANCE_ROLES),
-    NavigationItem("/finance/audit", "Audit", FINANCE_ROLES),
+    NavigationItem("/staff/alerts", "Alerts", BOOKS_READERS),
+    NavigationItem("/finance/audit", "Audit", BOOKS_READERS),
     NavigationItem("/staff/colleagues", "Colleagues", ADMIN_ROLES),
     NavigationItem("/staff", "You", ALL_ROLES),
 )
@@ -41,13 +53,34 @@ def render(
     status: int = 200,
     **context: object,
 ) -> Response[str]:
-    """Return a page for a colleague, with links to the pages that their role opens."""
+    """Return a page for a colleague, with links to the pages that their role opens.
+
+    A template shows no form that changes the books unless `may_change`.
+    """
     nav = [
         {"url": item.url, "label": item.label, "active": item.url == active_url}
         for item in NAVIGATION
         if colleague.role in item.roles
     ]
-    return rendering.render(ctx, template, status=status, person=colleague.name, nav=nav, **context)
+    return rendering.render(
+        ctx,
+        template,
+        status=status,
+        person=colleague.name,
+        nav=nav,
+        may_change=may_change(colleague),
+        **context,
+    )
+
+
+def may_change(colleague: Staff) -> bool:
+    """Whether a colleague may send a form of the books: an auditor reads them."""
+    return colleague.role not in AUDITOR_ROLES
+
+
+def may_open(colleague: Staff, url: str) -> bool:
+    """Whether a colleague's role opens a page of the navigation; True for one that is not in it."""
+    return all(colleague.role in item.roles for item in NAVIGATION if item.url == url)
 
 
 def allow_script(ctx: Context, response: Response[str]) -> Response[str]:
