@@ -54,7 +54,7 @@ from payments.web.form_answers import PostRedirectGet
 from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
 from payments.web.request_spelling import RequestSpelling
-from payments.web.staff import accounts, alerts, audit_log, auth, campaigns, guards, sign_in, sso
+from payments.web.staff import accounts, alerts, auth, campaigns, guards, sign_in, sso
 from payments.web.support import pages as support_pages
 from webhooks import routes
 from webhooks.intake import Inbox
@@ -164,7 +164,6 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
         accounts.StaffAccountPages,
         alerts.AlertPages,
         campaigns.CampaignPages,
-        audit_log.AuditLogPage,
         support_pages.SupportPages,
         *finance.routes(),
         *WEBHOOK_HANDLERS,

@@ -172,7 +172,7 @@ def _error_response(
     with request_locale.use_locale(request.scope):
         page = rendering.render(
             ctx,
-            "error.html",
+            "staff_error.html" if _is_staff_page(path) else "error.html",
             status=status,
             title=request_locale.translate(title),
             detail=request_locale.error_message(error),
@@ -181,6 +181,10 @@ def _error_response(
             request_id=request_id(request.scope),
         )
         return with_retry_after(page, error)
+
+
+def _is_staff_page(path: str) -> bool:
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in paths.STAFF_PREFIXES)
 
 
 def message_with_retry(error: PaymentsError) -> str:

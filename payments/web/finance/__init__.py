@@ -1,6 +1,7 @@
 """The pages of finance: figures from the ledger, the integrity checks, and files of the same.
 
 account_map           what accounts are called in accounting programs
+audit_log             who did what, when and why
 corrections           what colleagues moved between accounts; the forms
 exports               the transactions as CSV or XLSX, journals
 filters               a page's address is its state
@@ -14,6 +15,7 @@ record_files          refunds, disputes and the audit log as files
 recurring             MRR, retention, recovery, what is at risk
 refund_form           of one payment
 refunds_and_disputes  what went back, and deadlines
+refusals              what is wrong, with what was typed
 reminder_stats        asked for, sent, opened, gave
 sources               net by campaign
 tables                tables, ready to print
@@ -26,8 +28,11 @@ Nothing on them is about a person.
 from litestar import Router
 from litestar.types import ControllerRouterHandler, Guard
 
+from payments.core.errors import PaymentsError
 from payments.web.csrf import require_same_origin
+from payments.web.finance import refusals
 from payments.web.finance.account_map import AccountMapPages
+from payments.web.finance.audit_log import AuditLogPage
 from payments.web.finance.corrections import CorrectionPages
 from payments.web.finance.exports import ExportPages
 from payments.web.finance.months import MonthPages
@@ -61,8 +66,16 @@ def routes() -> list[ControllerRouterHandler]:
         AccountMapPages,
         PeriodClosePages,
         CorrectionPages,
+        AuditLogPage,
         ReminderStatsPage,
         RefundPages,
     ]
     guards: list[Guard] = [require_same_origin, BOOKS]
-    return [Router(path="/", route_handlers=pages, guards=guards)]
+    return [
+        Router(
+            path="/",
+            route_handlers=pages,
+            guards=guards,
+            exception_handlers={PaymentsError: refusals.on_payments_error},
+        )
+    ]

@@ -102,6 +102,23 @@ async def render(
 
     `active_url` is its place in the navigation, `until` the end of the period its figures are of.
     """
+    banners = await data_banners(ctx, until=until)
+    return render_frame(
+        ctx, template, colleague, title=title, active_url=active_url, banners=banners, **context
+    )
+
+
+def render_frame(
+    ctx: Context,
+    template: str,
+    colleague: Staff,
+    *,
+    title: str,
+    active_url: str,
+    banners: Sequence[Banner] = (),
+    **context: Any,  # noqa: ANN401 - whatever its template prints
+) -> Response[str]:
+    """Return a finance page without a look at the database: one that shows no figures."""
     return rendering.render(
         ctx,
         template,
@@ -115,6 +132,6 @@ async def render(
         ],
         zone=f"All months in {ctx.settings.accounting_zone}",
         generated_at=format_datetime(ctx, ctx.now()),
-        banners=await data_banners(ctx, until=until),
+        banners=banners,
         **context,
     )

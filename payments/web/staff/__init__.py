@@ -2,7 +2,6 @@
 
 accounts         one's own account, and those of others
 alerts           what each means, and closing one
-audit_log        who did what, why and when
 auth             asks a colleague who they are
 campaign_form    a config as fields, and back
 campaigns        writing, previewing, comparing

@@ -1,0 +1,89 @@
+"""The pages of finance as a colleague uses them: what they ask, refuse and lead to."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from payments.web.finance.refusals import FILTER_LABELS, PLACES
+from payments.web.staff import guards
+from tests.support.colleague import sees, signs_in
+from tests.support.http import app_of
+from tests.support.newsroom import Newsroom
+from tests.support.page import Page
+from tests.support.snapshot import Snapshot, restore_newsroom
+
+pytestmark = pytest.mark.anyio
+
+NONSENSE = "½!"  # no filter can be this
+RIGHT = {"format": "csv"}  # a filter that must be set
+
+
+@pytest.fixture
+async def room(cluster: str, two_months: Snapshot) -> AsyncIterator[Newsroom]:
+    async with restore_newsroom(cluster, two_months) as room:
+        yield room
+
+
+def finance_addresses(room: Newsroom) -> Iterator[str]:
+    """Every page and file of finance that can be asked for without the id of anything."""
+    for rule in guards.access_rules(app_of(room)):
+        method, path = str(rule.route).split()
+        if method == "GET" and path.startswith("/finance") and "{" not in path:
+            yield path
+
+
+async def test_a_wrong_filter_keeps_what_was_typed_and_stays_with_finance(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    refused = []
+    for address in finance_addresses(room):
+        typed = dict.fromkeys([*FILTER_LABELS, *PLACES - {"lang"}], NONSENSE)
+        while True:
+            answer = await room.web.get(address, params=typed, headers={"cookie": cookie})
+            if answer.status_code != 422:
+                break
+            page = Page(answer.text)
+            assert page.problems == [], address
+            assert [found["aria-label"] for tag, found in page.attributes if tag == "nav"] == [
+                "Finance"
+            ]
+            assert len(page.alerts) == 1, address
+            form = next((form for form in page.forms if form.method == "get"), None)
+            if form is None:  # a place in a list: only links have it
+                (wrong,) = [name for name in PLACES if page.alerts[0].startswith(f"{name}:")]
+            else:
+                (wrong,) = (
+                    found["name"]
+                    for tag, found in page.attributes
+                    if tag in ("input", "select") and "aria-invalid" in found
+                )
+                assert form.action == address
+                left = {name: value for name, value in typed.items() if name not in PLACES}
+                assert form.submission() == left, address
+            refused.append((address, wrong))
+            typed |= {wrong: RIGHT.get(wrong, "")}
+        assert answer.status_code == 200, (address, answer.status_code)
+        kinds = answer.headers.get_list("content-type")
+        assert len(kinds) == 1
+        assert kinds[0].count("charset") <= 1, (address, kinds)
+    assert len({address for address, _ in refused}) > 12
+    assert ("/finance/journal", "format") in refused
+
+
+async def test_a_colleague_never_gets_the_readers_error_page(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    for address, status in (
+        ("/finance/nowhere", 404),
+        ("/finance/contributions/none", 404),
+        ("/finance/payouts/po_none", 404),
+        ("/finance/periods/2026", 422),
+        ("/finance/corrections/txn_none", 404),
+        ("/finance/refund/ch_none", 404),
+        ("/staff/nowhere", 404),
+    ):
+        answer = await sees(room, cookie, address)
+        page = Page(answer.text)
+        assert answer.status_code == status, address
+        assert page.problems == [], address
+        assert len(page.alerts) == 1, address
+        assert "/donate" not in answer.text, address
+        assert ("/finance/transactions" in answer.text) is ("nowhere" not in address), address
