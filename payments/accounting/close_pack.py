@@ -186,10 +186,9 @@ async def _write_files(
     async with ctx.sessions() as session:
         names = await account_map.current_names(session, at=closing.closed_at)
         small_files = await _program_files(session, zone, month, names, f"journal {description}")
-        all_payouts = await payouts.list_all(session)
+        payouts_made = await payouts.list_all(session, zone, month)
     small_files["payouts.csv"] = csv_tables.payouts_csv(
-        (one for one in all_payouts if month.contains(one.created_at.astimezone(zone).date())),
-        exported_in=f"payouts {description}",
+        payouts_made, exported_in=f"payouts {description}"
     )
     for name, data in small_files.items():
         await asyncio.to_thread((folder / name).write_bytes, data)

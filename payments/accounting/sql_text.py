@@ -14,6 +14,11 @@ def in_list(words: Iterable[str]) -> str:
     return f"({', '.join(quoted)})"
 
 
+def local_day_condition(column: str, comparison: str, parameter: str) -> str:
+    """Return the comparison of a time with the beginning of a day in :zone."""
+    return f"{column} {comparison} CAST(:{parameter} AS timestamp) AT TIME ZONE :zone"
+
+
 def where(
     conditions: Iterable[tuple[str, str, object]], always: Mapping[str, object]
 ) -> tuple[str, dict[str, object]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from payments.accounting.reports.period import Period
     from payments.core.settings import Settings
     from payments.infra.context import Context
 
@@ -129,6 +130,17 @@ async def refuse_other_account(ctx: "Context") -> None:
     with suppress(StripeUnavailable, StripeError, SQLAlchemyError, TimeoutError):
         async with asyncio.timeout(ACCOUNT_TIMEOUT_SECONDS):
             await stripe_account.ensure_bound(ctx)
+
+
+def parse_period(ctx: "Context", text: str) -> "Period":
+    """Return the period that a command was given. Raises InvalidField."""
+    from payments.accounting.reports import period
+
+    return period.parse_period(
+        {"period": text},
+        today=ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date(),
+        fiscal_year_start=ctx.settings.fiscal_year_start,
+    )
 
 
 @contextmanager

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from payments.accounting.exports.journal_format import JournalFormat
+from payments.accounting.reports.period import FORMS as PERIOD_FORMS
 from payments.cli.common import (
     EXIT_PROBLEMS,
     OUTPUT_FILE,
     echo_stderr,
     output_file,
+    parse_period,
     progress_of,
     run_with_context,
 )
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from payments.infra.context import Context
 
 _period_option = click.option(
-    "--period", default="", help="2026-10, 2026, or all; the last month if not."
+    "--period", default="", help=f"{PERIOD_FORMS}. The last month if not given."
 )
 _currency_option = click.option("--currency", default="", help="Only this settlement currency.")
 _output_option = click.option("--output", type=OUTPUT_FILE, help="A file instead of stdout.")
@@ -119,18 +121,21 @@ def export_journal(
 
 
 @export.command("payouts")
+@click.option("--period", default="all", show_default=True, help=f"{PERIOD_FORMS}.")
 @_currency_option
 @_output_option
-def export_payouts(currency: str, output: Path | None) -> None:
-    """Every payout with the sum of its lines, newest first."""
+def export_payouts(period: str, currency: str, output: Path | None) -> None:
+    """Payouts that were made in a period, with the sum of their lines, newest first."""
     from payments.accounting.exports import csv_tables
     from payments.accounting.reports import payouts
 
     async def write(ctx: "Context") -> bytes:
+        chosen = _parse_filters(ctx, period, {"currency": currency})
         async with ctx.sessions() as session:
-            all_payouts = await payouts.list_all(session, currency=_parse_currency(currency))
-        exported_in = f"payouts period=all{f' currency={currency}' if currency else ''}"
-        return csv_tables.payouts_csv(all_payouts, exported_in=exported_in)
+            all_payouts = await payouts.list_all(
+                session, ctx.settings.accounting_zoneinfo, chosen.period, currency=chosen.currency
+            )
+        return csv_tables.payouts_csv(all_payouts, exported_in=f"payouts {chosen.describe()}")
 
     data = run_with_context(write)
     with output_file(output) as out:
@@ -216,14 +221,9 @@ def _is_balanced(totals: dict[str, tuple[int, int]]) -> bool:
 
 
 def _parse_period(ctx: "Context", period_text: str) -> "Period":
-    from payments.accounting.reports import period
     from payments.core.calendar import months_before
 
-    today = _today(ctx)
-    if period_text == "all":
-        return period.ALL_TIME
-    period_text = period_text or f"{months_before(today, 1):%Y-%m}"
-    return period.parse_period({"period": period_text}, today=today)
+    return parse_period(ctx, period_text or f"{months_before(_today(ctx), 1):%Y-%m}")
 
 
 def _parse_filters(ctx: "Context", period_text: str, filter_text: dict[str, str]) -> "Filters":

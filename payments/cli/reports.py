@@ -2,12 +2,18 @@
 
 import json
 import sys
-from datetime import date
 from typing import TYPE_CHECKING
 
 import click
 
-from payments.cli.common import EXIT_PROBLEMS, echo_stderr, json_option, run_with_context
+from payments.accounting.reports.period import FORMS as PERIOD_FORMS
+from payments.cli.common import (
+    EXIT_PROBLEMS,
+    echo_stderr,
+    json_option,
+    parse_period,
+    run_with_context,
+)
 
 if TYPE_CHECKING:
     from payments.accounting.reports.monthly import MonthlyTotal
@@ -51,25 +57,23 @@ def report() -> None:
 
 
 @report.command("monthly")
-@click.option("--year", type=click.IntRange(2000, 2099), help="Only this year.")
+@click.option("--period", default="all", show_default=True, help=f"{PERIOD_FORMS}.")
 @click.option("--currency", help="Only this settlement currency.")
 @click.option(
     "--format", "output_format", type=click.Choice(["table", "csv", "json"]), default="table"
 )
-def report_monthly(year: int | None, currency: str | None, output_format: str) -> None:
+def report_monthly(period: str, currency: str | None, output_format: str) -> None:
     """Gross, fees, refunds and net by month, frequency and currency. `other` is no contribution."""
     from payments.accounting.reports import monthly, other_income
 
-    since = date(year, 1, 1) if year else None
-    until = date(year + 1, 1, 1) if year else None
-
     async def read(ctx: "Context") -> "tuple[list[MonthlyTotal], str]":
+        chosen = parse_period(ctx, period)
         async with ctx.sessions() as session:
             totals = await other_income.beside_contributions(
                 session,
                 ctx.settings.accounting_zoneinfo,
-                since=since,
-                until=until,
+                since=chosen.since,
+                until=chosen.until,
                 currency=currency,
             )
         return totals, ctx.settings.accounting_zone

@@ -107,6 +107,13 @@ class Settings(MailSettings):
         description="IANA zone in which finance counts months, and of the days that donors read "
         "and choose",
     )
+    fiscal_year_start: int = Field(
+        1,
+        ge=1,
+        le=12,
+        description="the month a fiscal year begins with, as a number: 7 is July. It names periods "
+        "and changes no figure",
+    )
     default_currency: str = Field("usd", description="the currency offered first")
     max_gift: AmountByCurrency = Field(
         default={}, description="the most one gift may be, in minor units: usd=500000,eur=450000"

@@ -25,9 +25,9 @@ from payments.accounting.reports import (
 from payments.accounting.reports.period import month_period
 from payments.accounting.reports.sources import CampaignTotal, group_small
 from payments.accounting.reports.transaction_filters import Filters
-from payments.core.calendar import next_month
 from payments.core.frequency import BOOKED_FREQUENCIES
 from payments.ledger.posting_rules import LedgerAccount, TransactionType
+from payments.web.finance import filters
 from tests.support.colleague import sees, signs_in
 from tests.support.database_owner import tampering
 from tests.support.newsroom import Newsroom
@@ -112,7 +112,7 @@ async def test_every_page_is_whole_and_names_nobody(room: Newsroom) -> None:
 
 async def test_a_drawing_says_in_words_what_it_shows(room: Newsroom) -> None:
     cookie = await signs_in(room)
-    text_ = (await sees(room, cookie, "/finance?month=2026-10")).text
+    text_ = (await sees(room, cookie, "/finance?period=2026-10")).text
     drawings = re.findall(r'<svg role="img" aria-labelledby="(\S+) (\S+)"', text_)
     assert len(drawings) == 2
     for title, description in drawings:
@@ -127,7 +127,9 @@ async def test_the_causes_of_a_change_add_up_to_the_cent(room: Newsroom) -> None
         for currency in ("usd", "eur"):
             for earlier in range(5, 11):
                 for later in range(earlier + 1, 12):
-                    first, second = date(2026, earlier, 1), date(2026, later, 1)
+                    first, second = (
+                        month_period(date(2026, number, 1)) for number in (earlier, later)
+                    )
                     found = await variance.net_variance(
                         session, zone, currency=currency, earlier=first, later=second
                     )
@@ -136,13 +138,11 @@ async def test_the_causes_of_a_change_add_up_to_the_cent(room: Newsroom) -> None
                     assert variance.VarianceCause.OTHER not in parts
                     for month, net in ((first, found.before), (second, found.after)):
                         totals = await monthly.by_month(
-                            session, zone, since=month, until=next_month(month), currency=currency
+                            session, zone, since=month.since, until=month.until, currency=currency
                         )
                         assert net == sum(line.net for line in totals)
     cookie = await signs_in(room)
-    page = Page(
-        (await sees(room, cookie, "/finance/why?earlier=2026-08&later=2026-09&currency=usd")).text
-    )
+    page = Page((await sees(room, cookie, "/finance/why?period=2026-09&currency=usd")).text)
     assert re.search(r"Net (rose|fell) by \$[\d.,]+ to \$[\d.,]+ in September 2026", page.text)
 
 
@@ -327,7 +327,7 @@ async def test_old_figures_and_months_not_over_say_so(room: Newsroom) -> None:
     cookie = await signs_in(room)
     assert "These figures are old" in Page((await sees(room, cookie, "/finance")).text).text
     await room.runs_sweeps()
-    page = Page((await sees(room, cookie, "/finance?month=2026-10")).text)
+    page = Page((await sees(room, cookie, "/finance?period=2026-10")).text)
     assert "These figures are old" not in page.text
     assert "not over" not in page.text
 
@@ -335,11 +335,17 @@ async def test_old_figures_and_months_not_over_say_so(room: Newsroom) -> None:
 async def test_questions_that_make_no_sense_are_refused_in_words(room: Newsroom) -> None:
     cookie = await signs_in(room)
     for place, words in (
-        ("?month=2031-01", "has not begun"),
-        ("?month=2026", "a month such as"),
-        ("/why?earlier=2026-10&later=2026-09", "a month before 2026-09"),
-        ("/why?earlier=2026-10&later=2026-10", "a month before 2026-10"),
-        ("/why?later=2030-01", "has not begun"),
+        ("?period=2031-01", "has not begun"),
+        ("?period=2026-13", "a month such as"),
+        ("?period=2027-Q1", "2027-Q1 has not begun"),
+        ("?period=FY2031", "FY2031 has not begun"),
+        ("/why?period=2026-10&against=2026", "against: one of before, year"),
+        ("/why?from=2026-10-01", "two periods of one length"),
+        ("/why?from=2024-01-01&to=2026-01-01&against=year", "longer than a year"),
+        ("/why?period=2030-01", "has not begun"),
+        ("/payouts?from=2026-10-02&to=2026-10-02", "No time lies between"),
+        ("/refunds?period=2026-10&from=2026-10-01", "Both were given"),
+        ("/months?from=2026-02-30", "a day such as"),
         ("/transactions?before=1.x", "follow the link"),
         ("/payouts?before=1", "follow the link"),
         ("/refunds?before=1", "follow the link"),
@@ -350,6 +356,35 @@ async def test_questions_that_make_no_sense_are_refused_in_words(room: Newsroom)
         answer = await sees(room, cookie, f"/finance{place}")
         assert answer.status_code == 422, place
         assert words in Page(answer.text).text, place
+
+
+async def test_any_period_is_chosen_on_every_page_beside_the_same_a_year_before(
+    room: Newsroom,
+) -> None:
+    cookie = await signs_in(room)
+    for place in ("", "/months", "/why", "/transactions", "/payouts", "/refunds", "/sources",
+                  "/exports"):  # fmt: skip
+        page = Page(
+            (await sees(room, cookie, f"/finance{place}?from=2026-06-10&to=2026-07-05")).text
+        )
+        assert page.problems == [], place
+        assert page.field("from")["value"] == "2026-06-10", place
+        assert page.field("to")["value"] == "2026-07-05", place
+    quarter = Page((await sees(room, cookie, "/finance?period=2026-Q3")).text)
+    assert "Overview: July to September 2026" in quarter.text
+    assert "The small figures are of July to September 2025." in quarter.text
+    months = Page((await sees(room, cookie, "/finance/months?period=2026-Q3")).text)
+    assert "June 2026" not in months.text.partition("By month and frequency")[2]
+    days = (await sees(room, cookie, "/finance/payouts.csv?to=2026-07-01")).text
+    all_days = (await sees(room, cookie, "/finance/payouts.csv")).text
+    assert 2 < days.count("\n") < all_days.count("\n")
+    july = replace(room.ctx, settings=room.settings.model_copy(update={"fiscal_year_start": 7}))
+    picker = filters.period_picker(july, {"period": "FY2027"})
+    offered = str(picker["groups"])
+    assert "Fiscal year 2027: July 2026 to June 2027" in offered
+    assert "Q1 FY2027: July to September 2026" in offered
+    params, chosen = filters.period_or_default(july, {"period": "FY2027"})
+    assert (params["period"], chosen.label) == ("FY2027", "2026-07-01..2027-07-01")
 
 
 async def the_rows_say(room: Newsroom, since: date, until: date) -> list[MrrMonth]:

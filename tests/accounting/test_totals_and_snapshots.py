@@ -177,7 +177,11 @@ async def recurring_agrees(room: Newsroom, zone: ZoneInfo, since: date, until: d
         month = since
         while (later := next_month(month)) < until:
             found = await variance.net_variance(
-                session, zone, currency="usd", earlier=month, later=later
+                session,
+                zone,
+                currency="usd",
+                earlier=month_period(month),
+                later=month_period(later),
             )
             assert variance.VarianceCause.OTHER not in {part.cause for part in found.components}
             month = later

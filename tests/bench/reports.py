@@ -150,7 +150,11 @@ async def _ask(url: str) -> dict[str, float]:
         "sources, a month": lambda s: sources.by_campaign(s, ZONE, month_period(MONTH)),
         "sources, the year": lambda s: sources.by_campaign(s, ZONE, year),
         "why net changed": lambda s: variance.net_variance(
-            s, ZONE, currency="usd", earlier=date(2026, 9, 1), later=MONTH
+            s,
+            ZONE,
+            currency="usd",
+            earlier=month_period(date(2026, 9, 1)),
+            later=month_period(MONTH),
         ),
     }
     engine = db.create_engine(url, pool_size=2)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from payments.accounting.reports import recurring, variance
+from payments.accounting.reports.period import month_period
 from payments.core.calendar import next_month
 from payments.core.frequency import Interval
 from payments.giving import billing_dates, subscription_sync
@@ -174,7 +175,11 @@ async def test_days_and_weeks_are_the_same_revenue_in_every_month_until_one_ends
             for earlier, later in itertools.pairwise(month.month for month in months)
             for part in (
                 await variance.net_variance(
-                    session, zone, currency="usd", earlier=earlier, later=later
+                    session,
+                    zone,
+                    currency="usd",
+                    earlier=month_period(earlier),
+                    later=month_period(later),
                 )
             ).components
         }

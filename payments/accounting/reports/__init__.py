@@ -2,9 +2,10 @@
 row says who gave.
 
 period                 the time a report is about
+period_totals          the same figures of any days, by currency
 monthly                gross, fees, refunds and net by month, from the daily totals
 stripe_balance         what Stripe held, and all that moved it in a month
-variance               why net differs between two months, summing exactly
+variance               why net differs between two periods, summing exactly
 transaction_filters    which balance transactions a list or file is about
 transactions           one line for each balance transaction, by keyset pages
 contribution_timeline  what happened to one contribution

@@ -8,12 +8,14 @@ which is what the items are compared with, so it is not among them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import sql_text
 from payments.accounting.reports import PAGE_SIZE
+from payments.accounting.reports.period import Period
 from payments.accounting.reports.transaction_filters import TYPE_SQL, stripe_id_pattern
 from payments.core.errors import InvalidField, NotFound
 from payments.settlement.payouts import ReconciliationStatus
@@ -110,9 +112,15 @@ _ITEMS = text(
 
 
 async def list_page(
-    session: AsyncSession, *, currency: str | None = None, before: str | None = None
+    session: AsyncSession,
+    zone: ZoneInfo,
+    period: Period,
+    *,
+    currency: str | None = None,
+    before: str | None = None,
 ) -> tuple[Sequence[PayoutSummary], str | None]:
-    """Return the newest payouts, or those before one, and the id that the next page begins before.
+    """Return the newest payouts that were made in a period, or those before one, and the id that
+    the next page begins before.
 
     Raises InvalidField for a `before` that is no payout's id.
     """
@@ -120,6 +128,8 @@ async def list_page(
         raise InvalidField("before: follow the link of a page.", field="before")
     conditions, params = sql_text.where(
         [
+            ("since", sql_text.local_day_condition("created_at", ">=", "since"), period.since),
+            ("until", sql_text.local_day_condition("created_at", "<", "until"), period.until),
             ("currency", "currency = :currency", currency),
             (
                 "before",
@@ -128,7 +138,7 @@ async def list_page(
                 before,
             ),
         ],
-        {},
+        {"zone": zone.key},
     )
     query = _SUMMARY_SQL.format(conditions=conditions, limit=PAGE_SIZE + 1)
     rows = await session.execute(text(query), params)
@@ -137,12 +147,14 @@ async def list_page(
     return payouts[:PAGE_SIZE], more
 
 
-async def list_all(session: AsyncSession, *, currency: str | None = None) -> list[PayoutSummary]:
-    """Return all payouts, the newest first."""
+async def list_all(
+    session: AsyncSession, zone: ZoneInfo, period: Period, *, currency: str | None = None
+) -> list[PayoutSummary]:
+    """Return all payouts that were made in a period, the newest first."""
     payouts: list[PayoutSummary] = []
     before: str | None = None
     while True:
-        page, before = await list_page(session, currency=currency, before=before)
+        page, before = await list_page(session, zone, period, currency=currency, before=before)
         payouts += page
         if before is None:
             return payouts

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import sql_text
 from payments.accounting.reports import PAGE_SIZE
+from payments.accounting.reports.period import Period
 from payments.core.errors import InvalidField
 from payments.core.identifiers import is_row_id
 from payments.settlement.disputes import NEEDS_RESPONSE_STATUSES
@@ -31,9 +33,10 @@ class RefundRow:
 
 
 async def list_refunds(
-    session: AsyncSession, *, before: str | None = None
+    session: AsyncSession, zone: ZoneInfo, period: Period, *, before: str | None = None
 ) -> tuple[Sequence[RefundRow], str | None]:
-    """Return the newest refunds, or those before one, and the id that the next page begins before.
+    """Return the newest refunds that were asked for in a period, or those before one, and the id
+    that the next page begins before.
 
     Raises InvalidField for a `before` that is no row's id.
     """
@@ -41,14 +44,16 @@ async def list_refunds(
         raise InvalidField("before: follow the link of a page.", field="before")
     conditions, params = sql_text.where(
         [
+            ("since", sql_text.local_day_condition("r.requested_at", ">=", "since"), period.since),
+            ("until", sql_text.local_day_condition("r.requested_at", "<", "until"), period.until),
             (
                 "before",
                 """(r.requested_at, r.id) < (
            SELECT requested_at, id FROM refunds WHERE id = :before)""",
                 before,
-            )
+            ),
         ],
-        {},
+        {"zone": zone.key},
     )
     query = f"""
     SELECT r.id, r.requested_at, r.status, r.amount, r.currency, r.reason, staff.name,
@@ -87,13 +92,13 @@ class DisputeRow:
 
 
 _NEEDS_RESPONSE_STATUSES_SQL = sql_text.in_list(NEEDS_RESPONSE_STATUSES)
-_DISPUTES = text(
-    f"""
+_DISPUTES_SQL = f"""
     SELECT d.stripe_dispute_id, d.opened_at, d.status, d.amount, d.currency, d.reason,
            d.evidence_due_at, d.evidence_submitted, link.contribution_id
       FROM disputes d
       LEFT JOIN charges c ON c.stripe_charge_id = d.stripe_charge_id
       LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
+     WHERE {{conditions}}
      ORDER BY d.status IN {_NEEDS_RESPONSE_STATUSES_SQL} DESC,
               CASE WHEN d.status IN {_NEEDS_RESPONSE_STATUSES_SQL}
                    THEN d.evidence_due_at END NULLS LAST,
@@ -101,17 +106,23 @@ _DISPUTES = text(
               d.stripe_dispute_id
      LIMIT :limit
     OFFSET :offset
-    """  # noqa: S608 - constants only
-)
+"""  # noqa: S608 - constants only
 
 
 async def list_disputes(
-    session: AsyncSession, *, offset: int = 0
+    session: AsyncSession, zone: ZoneInfo, period: Period, *, offset: int = 0
 ) -> tuple[Sequence[DisputeRow], int | None]:
-    """Return the disputes that need a response, most urgent first, then the newest others: those
-    after so many, and after how many the next page begins.
+    """Return the disputes opened in a period that need a response, most urgent first, then the
+    newest others: those after so many, and after how many the next page begins.
     """
-    rows = await session.execute(_DISPUTES, {"limit": PAGE_SIZE + 1, "offset": offset})
+    conditions, params = sql_text.where(
+        [
+            ("since", sql_text.local_day_condition("d.opened_at", ">=", "since"), period.since),
+            ("until", sql_text.local_day_condition("d.opened_at", "<", "until"), period.until),
+        ],
+        {"zone": zone.key, "limit": PAGE_SIZE + 1, "offset": offset},
+    )
+    rows = await session.execute(text(_DISPUTES_SQL.format(conditions=conditions)), params)
     disputes = [DisputeRow(*row) for row in rows]
     more = offset + PAGE_SIZE if len(disputes) > PAGE_SIZE else None
     return disputes[:PAGE_SIZE], more

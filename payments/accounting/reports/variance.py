@@ -1,6 +1,6 @@
-"""Variance: why net differs between two months, by cause.
+"""Variance: why net differs between two periods, by cause.
 
-Each contribution that paid in either month falls under one cause, so the causes add up to the
+Each contribution that paid in either period falls under one cause, so the causes add up to the
 difference of gross to the cent; fees, refunds and disputes are the rest.
 """
 
@@ -15,19 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting.reports import monthly
 from payments.accounting.reports.monthly import MonthlyTotal
-from payments.core.calendar import next_month
+from payments.accounting.reports.period import Period
 
 
 class VarianceCause(StrEnum):
     """The causes, in the order they are shown."""
 
     NEW = "new"  # a recurring contribution paid for the first time
-    REACTIVATION = "reactivation"  # one due every month that had not paid in the earlier month
+    REACTIVATION = "reactivation"  # one due every month that had not paid in the earlier period
     EXPANSION = "expansion"
     CONTRACTION = "contraction"
     CHURN = "churn"  # did not pay again; its subscription has ended
     MISSED_PAYMENT = "missed_payment"  # did not pay again: failed, paused or skipped
-    TIMING = "timing"  # more or fewer payments of the same contribution in the month
+    TIMING = "timing"  # more or fewer payments of the same contribution in the period
     ANNUAL = "annual"  # renewals of annual ones, which fall due in different months
     PERIODIC = "periodic"  # the same at every other interval that leaves out a month
     ONCE = "once"
@@ -49,7 +49,7 @@ class VarianceComponent:
 
 @dataclass(frozen=True, slots=True)
 class NetVariance:
-    """Net of two months, in minor units: after - before is the sum of the components, exactly."""
+    """Net of two periods, in minor units: after - before is the sum of the components, exactly."""
 
     before: int
     after: int
@@ -144,24 +144,26 @@ _BY_CONTRIBUTION = text("""
 
 
 async def net_variance(
-    session: AsyncSession, zone: ZoneInfo, *, currency: str, earlier: date, later: date
+    session: AsyncSession, zone: ZoneInfo, *, currency: str, earlier: Period, later: Period
 ) -> NetVariance:
-    """Return what made net of `later` differ from net of `earlier`, two first days of a month."""
-    assert earlier < later
-    totals = {
-        month: await _month_total(session, zone, month, currency=currency)
-        for month in (earlier, later)
-    }
-    before, after = totals[earlier], totals[later]
+    """Return what made net of `later` differ from net of `earlier`; both are closed at both ends
+    and `earlier` is over when `later` begins.
+    """
+    assert earlier.until is not None
+    assert later.since is not None
+    assert earlier.until <= later.since
+    before, after = [
+        await _period_total(session, zone, one, currency=currency) for one in (earlier, later)
+    ]
     rows = await session.execute(
         _BY_CONTRIBUTION,
         {
             "zone": zone.key,
             "currency": currency,
-            "earlier": earlier,
-            "earlier_ends": next_month(earlier),
-            "later": later,
-            "later_ends": next_month(later),
+            "earlier": earlier.since,
+            "earlier_ends": earlier.until,
+            "later": later.since,
+            "later_ends": later.until,
         },
     )
     components = {
@@ -182,11 +184,11 @@ async def net_variance(
     return NetVariance(before.net, after.net, [one for one in in_order if one.amount])
 
 
-async def _month_total(
-    session: AsyncSession, zone: ZoneInfo, first: date, *, currency: str
+async def _period_total(
+    session: AsyncSession, zone: ZoneInfo, period: Period, *, currency: str
 ) -> MonthlyTotal:
     lines = await monthly.by_month(
-        session, zone, since=first, until=next_month(first), currency=currency
+        session, zone, since=period.since, until=period.until, currency=currency
     )
-    empty = MonthlyTotal(first, "all", currency, 0, 0, 0, 0, 0)
+    empty = MonthlyTotal(period.since or date.min, "all", currency, 0, 0, 0, 0, 0)
     return monthly.sum_by_currency(lines).get(currency, empty)

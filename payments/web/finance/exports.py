@@ -22,7 +22,7 @@ from payments.accounting.exports import (
 )
 from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.exports.program_rules import Names
-from payments.accounting.reports import period, transaction_filters
+from payments.accounting.reports import transaction_filters
 from payments.accounting.reports.transaction_filters import Filters
 from payments.core.calendar import months_before
 from payments.core.errors import InvalidField
@@ -80,10 +80,10 @@ class ExportPages(Controller):
             ctx,
             "finance_exports.html",
             colleague,
-            title=f"Exports, {chosen.label}",
+            title=f"Exports, {chosen.words}",
             active_url="/finance/exports",
             until=chosen.until,
-            params=params,
+            picker=filters.period_picker(ctx, params),
             currencies=filters.currency_options(currency),
             table=_journal_totals_table(totals),
             journals=_journal_links(
@@ -154,7 +154,7 @@ class ExportPages(Controller):
         if query.get("format") not in tuple(JournalFormat):
             raise InvalidField(f"format: one of {', '.join(JournalFormat)}.", field="format")
         journal_format = JournalFormat(query["format"])
-        chosen = period.parse_period(query, today=filters.today(ctx))
+        _, chosen = filters.period_or_default(ctx, query)
         currency = filters.filter_value(query, "currency")
         with spooled_file() as file:
             suffix = await files.write_journal(ctx, journal_format, chosen, file, currency=currency)
@@ -203,9 +203,8 @@ def _record_query(name: str, params: Mapping[str, str], currency: str | None) ->
 
 
 def _parse_filters(ctx: Context, params: Mapping[str, str]) -> Filters:
-    return transaction_filters.parse_filters(
-        params, period.parse_period(params, today=filters.today(ctx))
-    )
+    _, period = filters.period_or_default(ctx, params)
+    return transaction_filters.parse_filters(params, period)
 
 
 async def _spool(chunks: AsyncIterator[bytes]) -> IO[bytes]:

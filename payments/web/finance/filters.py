@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 from payments.accounting.reports import period
-from payments.accounting.reports.period import Period
+from payments.accounting.reports.period import QUARTERS, WORD_FOR_ALL, Period
 from payments.accounting.reports.transaction_filters import check_filter
 from payments.core import money
+from payments.core.calendar import months_before
 from payments.core.frequency import NO_FREQUENCY, Frequency
 from payments.infra.context import Context
 from payments.web import forms
 from payments.web.finance.formats import BOOKED_FREQUENCY_LABELS, NO_CONTRIBUTION_LABEL
 
 PERIOD_NAMES = ("period", "from", "to")
+MONTHS_OFFERED = 24
+QUARTERS_OFFERED = 8
+YEARS_OFFERED = 6
 
 
 def today(ctx: Context) -> date:
@@ -38,13 +42,79 @@ def pick(params: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
 
 
 def period_or_default(
-    ctx: Context, params: Mapping[str, str], default: str
+    ctx: Context, params: Mapping[str, str], default: str = WORD_FOR_ALL
 ) -> tuple[dict[str, str], Period]:
-    """Return the parameters of the period and the period itself; without any, the default's."""
+    """Return the parameters of the period and the period itself; without any, the default's.
+
+    Raises InvalidField.
+    """
     chosen = pick(params, PERIOD_NAMES)
-    if not any(chosen.values()):
+    if chosen["from"] or chosen["to"]:
+        chosen["period"] = chosen["period"].removeprefix(WORD_FOR_ALL)  # the days are a part of it
+    elif not chosen["period"]:
         chosen["period"] = default
-    return chosen, period.parse_period(chosen, today=today(ctx))
+    return chosen, period.parse_period(
+        chosen, today=today(ctx), fiscal_year_start=ctx.settings.fiscal_year_start
+    )
+
+
+def period_picker(ctx: Context, chosen: Mapping[str, str]) -> dict[str, object]:
+    """Return the fields of a form's period: months, quarters and years by name, or any days.
+
+    `chosen` are the parameters of the period, as they were typed.
+    """
+    picked = chosen.get("period", "")
+    groups = _periods_offered(today(ctx), ctx.settings.fiscal_year_start)
+    offered = {value for _, choices in groups for value, _ in choices}
+    if picked and picked not in offered:
+        groups = [("", [(picked, picked)]), *groups]
+    return {
+        "groups": [
+            {"label": label, "options": forms.select_options(choices, picked)}
+            for label, choices in groups
+        ],
+        "from": chosen.get("from", ""),
+        "to": chosen.get("to", ""),
+    }
+
+
+def _periods_offered(day: date, fiscal_year_start: int) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return groups of periods as values and labels, the newest first."""
+    months = [months_before(day, back) for back in range(MONTHS_OFFERED)]
+    groups = [
+        ("", [(WORD_FOR_ALL, "All time"), ("", "Days: from, up to")]),
+        ("Months", [(f"{month:%Y-%m}", f"{month:%B %Y}") for month in months]),
+        ("Quarters", _quarters_offered(day, fiscal_year_start)),
+    ]
+    if fiscal_year_start > 1:
+        newest = period.fiscal_year_of(day, fiscal_year_start)
+        fiscal_years = [
+            (
+                f"FY{year}",
+                f"Fiscal year {year}: "
+                + period.year_period(year, first_month=fiscal_year_start).words,
+            )
+            for year in range(newest, newest - YEARS_OFFERED, -1)
+        ]
+        groups.append(("Fiscal years", fiscal_years))
+    years = [str(year) for year in range(day.year, day.year - YEARS_OFFERED, -1)]
+    return [*groups, ("Years", [(year, year) for year in years])]
+
+
+def _quarters_offered(day: date, first_month: int) -> list[tuple[str, str]]:
+    """Return the last quarters, of the fiscal year where it is not the calendar's."""
+    prefix = "FY" if first_month > 1 else ""
+    newest = period.fiscal_year_of(day, first_month)
+    quarters = [
+        (year, quarter, period.quarter_period(year, quarter, first_month=first_month))
+        for year in range(newest, newest - YEARS_OFFERED, -1)
+        for quarter in range(QUARTERS, 0, -1)
+    ]
+    begun = [one for one in quarters if one[2].since is not None and one[2].since <= day]
+    return [
+        (f"{prefix}{year}-Q{quarter}", f"Q{quarter} {prefix}{year}: {of.words}")
+        for year, quarter, of in begun[:QUARTERS_OFFERED]
+    ]
 
 
 def select_options(choices: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, object]]:

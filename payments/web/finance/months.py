@@ -1,17 +1,18 @@
 """Months: gross, fees, refunds and net by month, frequency and currency, and the same as a file."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting.reports import monthly, other_income
+from payments.accounting.reports import monthly, other_income, period
 from payments.accounting.reports.monthly import MonthlyTotal
-from payments.core.errors import InvalidField
+from payments.accounting.reports.period import Period
+from payments.core.calendar import months_before
 from payments.core.frequency import Frequency
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
@@ -21,15 +22,15 @@ from payments.web.finance.formats import (
     format_deduction,
     format_money,
     format_month,
+    format_signed,
     frequency_label,
 )
-from payments.web.finance.tables import Cell, Table, table
+from payments.web.finance.tables import EMPTY_CELL, Cell, Table, table
 from payments.web.forms import AnyRequest, query_string
 from payments.web.staff.downloads import attachment
 from payments.web.staff.guards import EXPORT, ExportGrant
 
-FILTER_NAMES = ("year", "currency", "frequency")
-YEARS_OFFERED = 6
+FILTER_NAMES = ("currency", "frequency")
 
 
 class MonthPages(Controller):
@@ -45,21 +46,26 @@ class MonthPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """Every month there is, newest first."""
+        """Every month of a period, newest first, each beside the same month a year before."""
+        params, of_period = filters.period_or_default(ctx, request.query_params)
         chosen = _parse_filters(request.query_params)
+        zone = ctx.settings.accounting_zoneinfo
         async with ctx.sessions() as session:
-            totals = await monthly.by_month(session, ctx.settings.accounting_zoneinfo, **chosen)
-            others = await _other_income(ctx, session, chosen)
-        query = query_string(**filters.pick(request.query_params, FILTER_NAMES))
+            totals = await monthly.by_month(session, zone, **days_of(of_period), **chosen)
+            before = await _nets_a_year_before(session, zone, of_period, chosen)
+            others = await _other_income(ctx, session, days_of(of_period), chosen)
+        query = query_string(**params, **filters.pick(request.query_params, FILTER_NAMES))
         return await layout.render(
             ctx,
             "finance_months.html",
             colleague,
             title="Contributions by month",
             active_url="/finance/months",
-            filters=_filter_options(ctx, chosen),
+            until=of_period.until,
+            picker=filters.period_picker(ctx, params),
+            filters=_filter_options(chosen),
             totals=[_amount_view(total) for total in monthly.sum_by_currency(totals).values()],
-            rows=[_row_view(total) for total in totals],
+            rows=[_row_view(total, of_period, before) for total in totals],
             other_income=_other_income_table(others) if others else None,
             export_url=f"/finance/monthly.csv{query}",
         )
@@ -72,27 +78,48 @@ class MonthPages(Controller):
         export_grant: NamedDependency[ExportGrant],
     ) -> Response[bytes]:
         """Return the same totals as a file, those of other income among them."""
+        _, of_period = filters.period_or_default(ctx, request.query_params)
         chosen = _parse_filters(request.query_params)
         async with ctx.sessions() as session:
             lines = await other_income.beside_contributions(
-                session, ctx.settings.accounting_zoneinfo, **chosen
+                session, ctx.settings.accounting_zoneinfo, **days_of(of_period), **chosen
             )
         zone = ctx.settings.accounting_zone.replace("/", "-")
-        values = filters.pick(request.query_params, FILTER_NAMES).values()
-        name = "_".join(["monthly", *(value for value in values if value), zone])
+        name = "_".join(["monthly", of_period.label, *chosen.values(), zone])
         return await attachment(
             export_grant, monthly.as_csv(lines).encode(), f"{name}.csv", media_type="text/csv"
         )
 
 
+def days_of(of_period: Period) -> dict[str, Any]:
+    """Return a period as the arguments of a report."""
+    return {"since": of_period.since, "until": of_period.until}
+
+
+async def _nets_a_year_before(
+    session: AsyncSession, zone: ZoneInfo, of_period: Period, chosen: Mapping[str, Any]
+) -> dict[tuple[date, str, str], int]:
+    """Return net of the same days a year before, by the first day of the later month."""
+    earlier = of_period.year_before() or period.ALL_TIME
+    lines = await monthly.by_month(session, zone, **days_of(earlier), **chosen)
+    return {
+        (months_before(line.month, -period.MONTHS_OF_YEAR), line.frequency, line.currency): line.net
+        for line in lines
+    }
+
+
 async def _other_income(
-    ctx: Context, session: AsyncSession, chosen: Mapping[str, Any]
+    ctx: Context,
+    session: AsyncSession,
+    days: Mapping[str, Any],
+    chosen: Mapping[str, Any],
 ) -> list[MonthlyTotal]:
     """Return what is no contribution, unless another frequency is asked for."""
     if chosen.get("frequency", Frequency.OTHER) != Frequency.OTHER:
         return []
-    period = {name: value for name, value in chosen.items() if name != "frequency"}
-    return await other_income.by_month(session, ctx.settings.accounting_zoneinfo, **period)
+    return await other_income.by_month(
+        session, ctx.settings.accounting_zoneinfo, currency=chosen.get("currency"), **days
+    )
 
 
 def _other_income_table(months: Sequence[MonthlyTotal]) -> Table:
@@ -119,27 +146,13 @@ def _other_income_table(months: Sequence[MonthlyTotal]) -> Table:
 
 def _parse_filters(params: Mapping[str, str]) -> dict[str, Any]:  # monthly's own arguments
     """Read the filters of an address. Raises InvalidField for one that makes no sense."""
-    chosen: dict[str, Any] = {}
-    if year := params.get("year", ""):
-        if not re.fullmatch(r"20[0-9]{2}", year):
-            raise InvalidField("year: a year from 2000 to 2099, such as 2026.", field="year")
-        chosen |= {"since": date(int(year), 1, 1), "until": date(int(year) + 1, 1, 1)}
-    for name in ("currency", "frequency"):
-        if (value := filters.filter_value(params, name)) is not None:
-            chosen[name] = value
-    return chosen
+    chosen = {name: filters.filter_value(params, name) for name in FILTER_NAMES}
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
-def _filter_options(ctx: Context, chosen: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _filter_options(chosen: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return the selects of the filter form."""
-    this_year = filters.today(ctx).year
-    since = chosen.get("since")
-    years = [str(year) for year in range(this_year, this_year - YEARS_OFFERED, -1)]
     return {
-        "year": filters.select_options(
-            [("", "All years"), *((year, year) for year in years)],
-            str(since.year) if since else "",
-        ),
         "currency": filters.currency_options(chosen.get("currency")),
         "frequency": filters.frequency_options(chosen.get("frequency")),
     }
@@ -155,14 +168,20 @@ def _amount_view(total: MonthlyTotal) -> dict[str, str]:
     }
 
 
-def _row_view(total: MonthlyTotal) -> dict[str, Any]:
-    query = query_string(
-        period=f"{total.month:%Y-%m}", frequency=total.frequency, currency=total.currency
-    )
+def _row_view(
+    total: MonthlyTotal, of_period: Period, nets_before: Mapping[tuple[date, str, str], int]
+) -> dict[str, Any]:
+    days = of_period.part_within(period.month_period(total.month))
+    query = query_string(period=days.label, frequency=total.frequency, currency=total.currency)
+    before = nets_before.get((total.month, total.frequency, total.currency))
     return {
         "month": format_month(total.month),
         "frequency": frequency_label(total.frequency),
         "url": f"/finance/transactions{query}",
         "count": format_count(total.payments),
+        "before": EMPTY_CELL if before is None else format_money(before, total.currency),
+        "change": EMPTY_CELL
+        if before is None
+        else format_signed(total.net - before, total.currency),
         **_amount_view(total),
     }

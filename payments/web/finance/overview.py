@@ -1,15 +1,17 @@
-"""The overview: a month in figures, two years of net in bars, and this year beside the last."""
+"""The overview: a period in figures beside the same a year before, two years of net in bars, and
+this year beside the last.
+"""
 
 import itertools
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from payments.accounting import integrity
-from payments.accounting.reports import monthly, period
+from payments.accounting.reports import monthly, period_totals
 from payments.accounting.reports.monthly import MonthlyTotal
 from payments.core.calendar import first_of_month, months_before, next_month
 from payments.infra import charts
@@ -47,43 +49,43 @@ class OverviewPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """Show a month by currency, this one unless asked, and two years of one currency."""
+        """Show a period by currency, this month unless asked, and two years of one currency."""
         today, query = filters.today(ctx), request.query_params
         currency = filters.filter_value(query, "currency")
-        month = first_of_month(today)
-        if query.get("month"):
-            month = period.parse_month(query["month"], name="month", today=today)
+        params, of_period = filters.period_or_default(ctx, query, f"{today:%Y-%m}")
+        # The charts end with the period's last month that has begun.
+        last = min(today, (of_period.until or next_month(today)) - timedelta(days=1))
+        month, zone = first_of_month(last), ctx.settings.accounting_zoneinfo
         since = min(months_before(month, MONTHS_SHOWN - 1), date(month.year - 1, 1, 1))
+        year_before = of_period.up_to(today).year_before()
         async with ctx.sessions() as session:
-            totals = await monthly.by_month(
-                session, ctx.settings.accounting_zoneinfo, since=since, until=next_month(month)
+            totals = await monthly.by_month(session, zone, since=since, until=next_month(month))
+            of_days = await period_totals.by_currency(session, zone, of_period)
+            of_year_before = (
+                await period_totals.by_currency(session, zone, year_before) if year_before else {}
             )
             checks = await integrity.latest_results(session)
         drawn_currency = currency or _main_currency(totals, ctx.settings.default_currency)
         drawn = [total for total in totals if total.currency == drawn_currency]
-        of_month = monthly.sum_by_currency([total for total in totals if total.month == month])
-        transactions_query = query_string(period=f"{month:%Y-%m}", currency=currency)
-        variance_query = query_string(
-            earlier=f"{months_before(month, 1):%Y-%m}",
-            later=f"{month:%Y-%m}",
-            currency=drawn_currency,
-        )
+        transactions_query = query_string(**params, currency=currency)
+        variance_query = query_string(**params, currency=drawn_currency)
         return await layout.render(
             ctx,
             "finance_overview.html",
             colleague,
-            title=f"Overview: {format_month(month)}",
+            title=f"Overview: {of_period.words}",
             active_url="/finance",
-            until=next_month(month),
-            months=filters.select_options(month_choices(today), f"{month:%Y-%m}"),
+            until=of_period.until,
+            picker=filters.period_picker(ctx, params),
             currencies=filters.currency_options(currency, every="All, drawn in the largest"),
             cards=[
-                _month_card(total)
-                for total in of_month.values()
-                if currency in (None, total.currency)
+                _totals_card(total, of_year_before.get(code))
+                for code, total in of_days.items()
+                if currency in (None, code)
             ],
+            year_before=year_before.words if year_before else "",
             transactions_url=f"/finance/transactions{transactions_query}",
-            variance_url=f"/finance/why{variance_query}",
+            variance_url=f"/finance/why{variance_query}" if year_before else "",
             charts=[
                 await _net_by_month_chart(drawn, drawn_currency, month),
                 await _two_years_chart(drawn, drawn_currency, month),
@@ -102,12 +104,6 @@ class OverviewPages(Controller):
         )
 
 
-def month_choices(today: date) -> list[tuple[str, str]]:
-    """Return the last two years' months as choices of a select."""
-    months = [months_before(today, back) for back in range(MONTHS_SHOWN)]
-    return [(f"{month:%Y-%m}", format_month(month)) for month in months]
-
-
 def _main_currency(totals: Sequence[MonthlyTotal], default_currency: str) -> str:
     """Return the currency with the most payments."""
     payments: dict[str, int] = {}
@@ -116,18 +112,36 @@ def _main_currency(totals: Sequence[MonthlyTotal], default_currency: str) -> str
     return max(sorted(payments), key=lambda code: payments[code], default=default_currency)
 
 
-def _month_card(total: MonthlyTotal) -> dict[str, str]:
+def _totals_card(total: MonthlyTotal, before: MonthlyTotal | None) -> dict[str, Any]:
+    """Return the figures of a currency, each beside the same of the year before."""
     currency = total.currency
+    figures = (
+        ("Gross", "gross", format_money),
+        ("Fees", "fees", format_deduction),
+        ("Refunds", "refunds", format_deduction),
+        ("Disputes", "disputes", format_deduction),
+        ("Net", "net", format_money),
+    )
+    counts = (
+        ("Payments", "payments"),
+        ("Contributions that paid", "payers"),
+        ("first-time donors among them", "first_time_payers"),
+    )
+    lines = [
+        (label, name, print_(getattr(total, name), currency),
+         EMPTY_CELL if before is None else print_(getattr(before, name), currency))
+        for label, name, print_ in figures
+    ] + [
+        (label, name, format_count(getattr(total, name)),
+         EMPTY_CELL if before is None else format_count(getattr(before, name)))
+        for label, name in counts
+    ]  # fmt: skip
     return {
         "currency": currency.upper(),
-        "gross": format_money(total.gross, currency),
-        "fees": format_deduction(total.fees, currency),
-        "refunds": format_deduction(total.refunds, currency),
-        "disputes": format_deduction(total.disputes, currency),
-        "net": format_money(total.net, currency),
-        "payments": format_count(total.payments),
-        "payers": format_count(total.payers),
-        "first_time_payers": format_count(total.first_time_payers),
+        "lines": [
+            {"label": label, "name": name, "now": now, "before": then}
+            for label, name, now, then in lines
+        ],
     }
 
 
@@ -170,7 +184,7 @@ async def _net_by_month_chart(
     spec = charts.stacked_bars(points, series=series, unit=currency.upper())
     rows: list[list[str | Cell]] = []
     for month in reversed(months):
-        query = query_string(month=f"{month:%Y-%m}")
+        query = query_string(period=f"{month:%Y-%m}")
         of_series = [format_money(nets.get((month, label), 0), currency) for label in series]
         month_cell = Cell(format_month(month), f"/finance{query}")
         rows.append([month_cell, *of_series, format_money(sums[month], currency)])

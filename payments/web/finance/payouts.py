@@ -10,6 +10,7 @@ from payments.accounting.exports import csv_tables
 from payments.accounting.exports.files import export_filename
 from payments.accounting.reports import payouts
 from payments.accounting.reports.payouts import PayoutItem, PayoutSummary
+from payments.accounting.reports.transaction_filters import Filters
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web.finance import filters, layout
@@ -64,22 +65,29 @@ class PayoutPages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Show the newest payouts, or those before one."""
+        params, period = filters.period_or_default(ctx, request.query_params)
         currency = filters.filter_value(request.query_params, "currency")
         async with ctx.sessions() as session:
             page, more = await payouts.list_page(
-                session, currency=currency, before=request.query_params.get("before") or None
+                session,
+                ctx.settings.accounting_zoneinfo,
+                period,
+                currency=currency,
+                before=request.query_params.get("before") or None,
             )
-        next_url = f"/finance/payouts{query_string(currency=currency, before=more)}"
+        next_url = f"/finance/payouts{query_string(**params, currency=currency, before=more)}"
         return await layout.render(
             ctx,
             "finance_payouts.html",
             colleague,
             title="Payouts",
             active_url="/finance/payouts",
+            until=period.until,
+            picker=filters.period_picker(ctx, params),
             currencies=filters.currency_options(currency),
             table=_payouts_table(ctx, page),
             next_url=next_url if more else "",
-            export_url=f"/finance/payouts.csv{query_string(currency=currency)}",
+            export_url=f"/finance/payouts.csv{query_string(**params, currency=currency)}",
         )
 
     @get("/payouts/{payout_id:str}")
@@ -115,12 +123,14 @@ class PayoutPages(Controller):
         request: AnyRequest,
         export_grant: NamedDependency[ExportGrant],
     ) -> Response[bytes]:
-        """Every payout as a file, newest first."""
+        """Return the payouts that were made in a period as a file, newest first."""
+        _, period = filters.period_or_default(ctx, request.query_params)
         currency = filters.filter_value(request.query_params, "currency")
+        zone = ctx.settings.accounting_zoneinfo
         async with ctx.sessions() as session:
-            all_payouts = await payouts.list_all(session, currency=currency)
-        description = f"period=all{f' currency={currency}' if currency else ''}"
-        name = export_filename("payouts", description, ctx.settings.accounting_zoneinfo, ".csv")
+            all_payouts = await payouts.list_all(session, zone, period, currency=currency)
+        description = Filters(period, currency=currency).describe()
+        name = export_filename("payouts", description, zone, ".csv")
         content = csv_tables.payouts_csv(all_payouts, exported_in=f"payouts {description}")
         return await attachment(export_grant, content, name, media_type="text/csv")
 

@@ -9,7 +9,7 @@ from payments.accounting.reports import refunds_and_disputes
 from payments.accounting.reports.refunds_and_disputes import DisputeRow, RefundRow
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
-from payments.web.finance import layout
+from payments.web.finance import filters, layout
 from payments.web.finance.formats import format_minute, format_money
 from payments.web.finance.refund_form import REASON_LABELS, REFUND_STATUS_LABELS
 from payments.web.finance.tables import (
@@ -52,12 +52,14 @@ class RefundAndDisputePages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Disputes with their deadlines, then a page of refunds."""
+        params, period = filters.period_or_default(ctx, request.query_params)
+        zone = ctx.settings.accounting_zoneinfo
         async with ctx.sessions() as session:
             disputes, more_disputes = await refunds_and_disputes.list_disputes(
-                session, offset=count_parameter(request, "disputes_after")
+                session, zone, period, offset=count_parameter(request, "disputes_after")
             )
             refunds, more = await refunds_and_disputes.list_refunds(
-                session, before=request.query_params.get("before") or None
+                session, zone, period, before=request.query_params.get("before") or None
             )
         return await layout.render(
             ctx,
@@ -65,11 +67,13 @@ class RefundAndDisputePages(Controller):
             colleague,
             title="Refunds and disputes",
             active_url="/finance/refunds",
+            until=period.until,
+            picker=filters.period_picker(ctx, params),
             disputes=_disputes_table(ctx, disputes),
             refunds=_refunds_table(ctx, refunds),
-            next_url=f"/finance/refunds{query_string(before=more)}" if more else "",
+            next_url=f"/finance/refunds{query_string(**params, before=more)}" if more else "",
             next_disputes_url=(
-                f"/finance/refunds{query_string(disputes_after=str(more_disputes))}"
+                f"/finance/refunds{query_string(**params, disputes_after=str(more_disputes))}"
                 if more_disputes
                 else ""
             ),

@@ -1,6 +1,6 @@
 """Sources: net by campaign, renewals included. Campaigns of fewer than five are shown together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
@@ -48,12 +48,12 @@ class SourcePages(Controller):
             ctx,
             "finance_sources.html",
             colleague,
-            title=f"Sources, {period.label}",
+            title=f"Sources, {period.words}",
             active_url="/finance/sources",
             until=period.until,
-            params=params,
+            picker=filters.period_picker(ctx, params),
             currencies=filters.currency_options(currency),
-            campaigns=_campaigns_table(totals, params["period"]),
+            campaigns=_campaigns_table(totals, params),
             min_group_size=MIN_GROUP_SIZE,
             articles=_articles_table(articles),
             claims=_claims_table(claims) if claims else None,
@@ -86,10 +86,10 @@ def _claims_table(claims: Sequence[SponsorClaim]) -> Table:
     return table("claims", "Matching by sponsors", columns, rows, empty="")
 
 
-def _campaigns_table(totals: Sequence[CampaignTotal], period_param: str) -> Table:
+def _campaigns_table(totals: Sequence[CampaignTotal], params: Mapping[str, str]) -> Table:
     rows: list[list[str | Cell]] = [
         [
-            _campaign_cell(total, period_param),
+            _campaign_cell(total, params),
             total.currency.upper(),
             format_count(total.payers),
             format_count(total.payments),
@@ -106,10 +106,10 @@ def _campaigns_table(totals: Sequence[CampaignTotal], period_param: str) -> Tabl
     return table("sources", "Net by campaign", columns, rows, empty="No gift in this time.")
 
 
-def _campaign_cell(total: CampaignTotal, period_param: str) -> Cell:
+def _campaign_cell(total: CampaignTotal, params: Mapping[str, str]) -> Cell:
     if total.is_other:
         return Cell(f"Other: each under {MIN_GROUP_SIZE} contributions")
     if total.campaign is None:
         return Cell("No campaign")
-    query = query_string(period=period_param, campaign=total.campaign, currency=total.currency)
+    query = query_string(**params, campaign=total.campaign, currency=total.currency)
     return Cell(total.campaign, f"/finance/transactions{query}")

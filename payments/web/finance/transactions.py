@@ -98,9 +98,8 @@ class TransactionPages(Controller):
     ) -> Response[str]:
         """Show the newest transactions of the filters, or those before a cursor."""
         query, zone = request.query_params, ctx.settings.accounting_zoneinfo
-        chosen = transaction_filters.parse_filters(
-            query, period.parse_period(query, today=filters.today(ctx))
-        )
+        period_params, chosen_period = filters.period_or_default(ctx, query)
+        chosen = transaction_filters.parse_filters(query, chosen_period)
         before = transactions.parse_cursor(query["before"]) if query.get("before") else None
         async with ctx.sessions() as session:
             page, more = await transactions.list_page(session, zone, chosen, before=before)
@@ -115,6 +114,7 @@ class TransactionPages(Controller):
             title="Transactions",
             active_url="/finance/transactions",
             params=params,
+            picker=filters.period_picker(ctx, period_params),
             choices=_filter_options(chosen),
             totals=_totals_table(totals, chosen.period),
             table=_transactions_table(ctx, page),
@@ -178,7 +178,7 @@ def _totals_table(totals: Sequence[TransactionTotal], of_period: Period) -> Tabl
     columns = ["Currency", "#Payments", "#Gross", "#Fees", "#Refunds", "#Disputes", "#Net"]
     caption = "Totals of these filters"
     if of_period != period.ALL_TIME:
-        caption += f", {of_period.label}"
+        caption += f", {of_period.words}"
     return table("totals", caption, columns, rows, empty="No transaction matches these filters.")
 
 

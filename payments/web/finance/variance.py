@@ -1,13 +1,12 @@
-"""Variance: why net differs between two months, as a sentence, a waterfall and a table."""
-
-from datetime import date
+"""Variance: why net differs between two periods, as a sentence, a waterfall and a table."""
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from payments.accounting.reports import period, variance
+from payments.accounting.reports import variance
+from payments.accounting.reports.period import Period
 from payments.accounting.reports.variance import NetVariance, VarianceCause
-from payments.core.calendar import months_before, next_month
+from payments.core.calendar import months_before
 from payments.core.errors import InvalidField
 from payments.core.money import MINUS
 from payments.infra import charts
@@ -18,10 +17,8 @@ from payments.web.finance.formats import (
     chart_value,
     format_count,
     format_money,
-    format_month,
     format_signed,
 )
-from payments.web.finance.overview import month_choices
 from payments.web.finance.tables import EMPTY_CELL, Cell, Table, table
 from payments.web.forms import AnyRequest, query_string
 
@@ -32,7 +29,7 @@ CAUSE_LABELS = {
     VarianceCause.CONTRACTION: "Lowered",
     VarianceCause.CHURN: "Cancelled",
     VarianceCause.MISSED_PAYMENT: "Missed payments: failed, paused, skipped or not due yet",
-    VarianceCause.TIMING: "More or fewer payments in the month",
+    VarianceCause.TIMING: "More or fewer payments in the period",
     VarianceCause.ANNUAL: "Annual renewals",
     VarianceCause.PERIODIC: "Renewals at other intervals",
     VarianceCause.ONCE: "One-off gifts",
@@ -63,8 +60,12 @@ SHORT_CAUSE_LABELS = {
 }
 
 
+JUST_BEFORE, YEAR_BEFORE = "before", "year"
+AGAINST_LABELS = {JUST_BEFORE: "The period just before", YEAR_BEFORE: "The same a year before"}
+
+
 class VariancePages(Controller):
-    """The page of the variance between two months."""
+    """The page of the variance between two periods."""
 
     path = "/finance"
     include_in_schema = False
@@ -76,19 +77,25 @@ class VariancePages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """Two months to the cent; the last that are over unless asked."""
-        today, query = filters.today(ctx), request.query_params
-        later = period.parse_month(
-            query.get("later") or f"{months_before(today, 1):%Y-%m}", name="later", today=today
-        )
-        earlier = period.parse_month(
-            query.get("earlier") or f"{months_before(later, 1):%Y-%m}",
-            name="earlier",
-            today=today,
-        )
-        if earlier >= later:
+        """Two periods to the cent: the last month that is over and the one before unless asked."""
+        query = request.query_params
+        last_month = f"{months_before(filters.today(ctx), 1):%Y-%m}"
+        params, later = filters.period_or_default(ctx, query, last_month)
+        against = query.get("against") or JUST_BEFORE
+        if against not in AGAINST_LABELS:
+            raise InvalidField(f"against: one of {', '.join(AGAINST_LABELS)}.", field="against")
+        earlier = later.year_before() if against == YEAR_BEFORE else later.just_before()
+        if earlier is None:
             raise InvalidField(
-                f"earlier: a month before {later:%Y-%m}. {earlier:%Y-%m} is not.", field="earlier"
+                "to: this page compares two periods of one length. Choose a period, or give both"
+                " days.",
+                field="to",
+            )
+        if later.since and earlier.until and earlier.until > later.since:
+            raise InvalidField(
+                "against: the period is longer than a year, so the one a year before is not over"
+                " when it begins. Choose a shorter one.",
+                field="against",
             )
         currency = filters.filter_value(query, "currency") or ctx.settings.default_currency
         async with ctx.sessions() as session:
@@ -105,9 +112,9 @@ class VariancePages(Controller):
             colleague,
             title="Why did net change?",
             active_url="/finance",
-            until=next_month(later),
-            earlier=filters.select_options(month_choices(today), f"{earlier:%Y-%m}"),
-            later=filters.select_options(month_choices(today), f"{later:%Y-%m}"),
+            until=later.until,
+            picker=filters.period_picker(ctx, params),
+            against=filters.select_options(tuple(AGAINST_LABELS.items()), against),
             currencies=filters.currency_options(currency, every=""),
             sentence=_variance_sentence(net_variance, currency, later),
             waterfall=await _waterfall_chart(net_variance, currency, earlier, later),
@@ -115,37 +122,43 @@ class VariancePages(Controller):
         )
 
 
-def _variance_sentence(net_variance: NetVariance, currency: str, later: date) -> str:
+def _variance_sentence(net_variance: NetVariance, currency: str, later: Period) -> str:
     after = format_money(net_variance.after, currency)
     change = net_variance.after - net_variance.before
     if change == 0:
-        return f"Net was {after} in both months."
+        return f"Net was {after} in both periods."
     largest = max(net_variance.components, key=lambda component: abs(component.amount))
     # Within a sentence a line must not break after the minus.
     amount = format_signed(largest.amount, currency).replace(MINUS, f"{MINUS}\N{WORD JOINER}")
     return (
         f"Net {'rose' if change > 0 else 'fell'} by {format_money(abs(change), currency)}"
-        f" to {after} in {format_month(later)};"
+        f" to {after} in {later.words};"
         f" the largest part was “{CAUSE_LABELS[largest.cause]}” with {amount}."
     )
 
 
 async def _waterfall_chart(
-    net_variance: NetVariance, currency: str, earlier: date, later: date
+    net_variance: NetVariance, currency: str, earlier: Period, later: Period
 ) -> str | None:
-    """From net of the earlier month to net of the later, a step for each cause."""
-    steps = [_total_step(f"{earlier:%b %Y}", net_variance.before, currency)]
+    """From net of the earlier period to net of the later, a step for each cause."""
+    steps = [_total_step(_short_label(earlier), net_variance.before, currency)]
     level = net_variance.before
     for component in net_variance.components:
         label = SHORT_CAUSE_LABELS.get(component.cause, CAUSE_LABELS[component.cause])
         steps.append(_change_step(label, level, component.amount, currency))
         level += component.amount
-    steps.append(_total_step(f"{later:%b %Y}", net_variance.after, currency))
+    steps.append(_total_step(_short_label(later), net_variance.after, currency))
     return await charts.render_svg(
         charts.waterfall_chart(steps, unit=currency.upper()),
-        title=f"From net of {format_month(earlier)} to net of {format_month(later)}",
+        title=f"From net of {earlier.words} to net of {later.words}",
         description=_variance_sentence(net_variance, currency, later),
     )
+
+
+def _short_label(one: Period) -> str:
+    if one.whole_months == 1:
+        return f"{one.since:%b %Y}"
+    return f"{one.since:%Y}" if one.words == f"{one.since:%Y}" else f"From {one.since:%-d %b %Y}"
 
 
 def _total_step(label: str, net: int, currency: str) -> dict[str, str | int | float]:
@@ -172,9 +185,11 @@ def _change_step(
     }
 
 
-def _causes_table(net_variance: NetVariance, currency: str, earlier: date, later: date) -> Table:
-    def net_cell(month: date) -> Cell:
-        return Cell(f"Net in {format_month(month)}", _lines_url(month, currency))
+def _causes_table(
+    net_variance: NetVariance, currency: str, earlier: Period, later: Period
+) -> Table:
+    def net_cell(one: Period) -> Cell:
+        return Cell(f"Net in {one.words}", _lines_url(one, currency))
 
     rows: list[list[str | Cell]] = [
         [net_cell(earlier), "", format_money(net_variance.before, currency)]
@@ -193,7 +208,7 @@ def _causes_table(net_variance: NetVariance, currency: str, earlier: date, later
     change = format_signed(net_variance.after - net_variance.before, currency)
     return table(
         "causes",
-        f"From {format_month(earlier)} to {format_month(later)}, {currency.upper()}",
+        f"From {earlier.words} to {later.words}, {currency.upper()}",
         ["Cause", "#Contributions", "#Change of net"],
         rows,
         footer=[
@@ -203,6 +218,6 @@ def _causes_table(net_variance: NetVariance, currency: str, earlier: date, later
     )
 
 
-def _lines_url(month: date, currency: str, **chosen: str) -> str:
-    query = query_string(period=f"{month:%Y-%m}", currency=currency, **chosen)
+def _lines_url(one: Period, currency: str, **chosen: str) -> str:
+    query = query_string(period=one.label, currency=currency, **chosen)
     return f"/finance/transactions{query}"
