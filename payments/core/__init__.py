@@ -23,6 +23,7 @@ money            minor units with a currency, and the limits of a gift
 new_settings     an environment file with secrets of its own
 open_enum        an enum of words that somebody else chooses
 safety_policy    the donor safety policy, a TOML file
+secret_files     secrets of the environment that are in files
 secret_strength  refuses what somebody could guess
 setting_types    how an operator writes each kind of value
 settings         read once from the environment, checked, frozen

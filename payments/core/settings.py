@@ -8,13 +8,12 @@ whose text is the value. Amounts are in minor units.
 import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, model_validator
 
-from payments.core import money, safety_policy, secret_strength, setting_types
+from payments.core import money, safety_policy, secret_files, secret_strength, setting_types
 from payments.core.adoption import AdoptionRule
 from payments.core.brand_settings import DonorMails
 from payments.core.mail_settings import MailSettings
@@ -375,7 +374,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from the environment. Raises SettingsError, naming every wrong one."""
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX)}
-    problems = _read_secret_files(given)
+    problems = secret_files.read_into(given, SECRET_SETTINGS, prefix=ENV_PREFIX)
     values = {name.removeprefix(ENV_PREFIX).lower(): value for name, value in given.items()}
     for name in sorted(set(values) - set(Settings.model_fields)):
         problems.append(f"{ENV_PREFIX}{name.upper()}: there is no such setting")
@@ -388,20 +387,3 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
-
-
-def _read_secret_files(given: dict[str, str]) -> list[str]:
-    """Replace each `…_FILE` of a secret by the text of its file. Returns what was wrong."""
-    problems = []
-    for name in SECRET_SETTINGS:
-        variable = f"{ENV_PREFIX}{name.upper()}"
-        path = given.pop(f"{variable}_FILE", None)
-        if path is None:
-            continue
-        if variable in given:
-            problems.append(f"{variable}_FILE: set it or {variable}, not both")
-        try:
-            given[variable] = Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{variable}_FILE: {type(error).__name__}: cannot read {path}")
-    return problems
