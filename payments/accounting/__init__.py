@@ -14,6 +14,8 @@ integrity_checks    the rules as SQL
 late_entries        entries of a month that was already closed
 month_snapshots     the month cache: figures of months that are over
 mrr_rollforward     monthly recurring revenue and what changed it
+pack_archive        the one form of a pack's zip file
+pack_manifest       what a pack says of itself, and the signature under it
 pack_verification   whether a pack is as it was signed
 payment_recovery    dunning: renewals that failed and were paid after all
 period_close        the months that finance has closed

@@ -8,13 +8,9 @@ without a database.
 """
 
 import asyncio
-import base64
 import hashlib
 import io
-import json
-import shutil
-import zipfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -24,10 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import pack_verification, period_close
+from payments.accounting import pack_manifest, pack_verification, period_close
 from payments.accounting.correction_checks import CORRECTION_DIGEST_SQL, JOIN_CORRECTIONS_SQL
 from payments.accounting.exports import (
-    ZIP_TIMESTAMP,
     account_map,
     csv_stream,
     csv_tables,
@@ -40,14 +35,17 @@ from payments.accounting.exports.csv_cells import escape_formula_sql
 from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.exports.journals import ProgramRefuses
 from payments.accounting.exports.program_rules import Names
-from payments.accounting.pack_verification import (
+from payments.accounting.pack_archive import ArchiveWriter
+from payments.accounting.pack_manifest import (
     CORRECTIONS_FILE,
     ENTRIES_FILE,
-    FORMAT_NAME,
     JOURNAL_FILE,
     MANIFEST_FILE,
     SIGNATURE_FILE,
     TRANSACTIONS_FILE,
+    ChecklistPoint,
+    Manifest,
+    UndoneClosing,
 )
 from payments.accounting.period_close import PeriodClosing
 from payments.accounting.reports import payouts, period
@@ -124,18 +122,27 @@ def public_key(settings: Settings) -> str:
 
 
 async def build(ctx: Context, closing: PeriodClosing) -> None:
-    """Build and store the pack of a closing, unless it is there already. Raises NoSigningKey."""
+    """Build and store the pack of a closing, unless it is there already. Raises NoSigningKey.
+
+    The packs before it that a crash left unbuilt are built first: it names the one before.
+    """
     if closing.manifest_hash is not None:
         return
     key = signing_key(ctx.settings)
     async with ctx.sessions() as session:
         previous = await period_close.previous(session, closing)
+    if previous is not None and previous.manifest_hash is None:
+        await build(ctx, previous)
+    async with ctx.sessions() as session:
+        previous = await period_close.previous(session, closing)
+        undone = await _undone_before(session, closing)
     with TemporaryDirectory() as name:
         folder = Path(name)
         await _write_files(ctx, closing, previous, folder)
-        facts = _manifest_facts(closing, previous, key.public_key().public_bytes_raw().hex())
         # Adding up, hashing and zipping take seconds: pages are served meanwhile.
-        manifest, pack = await asyncio.to_thread(_sign_and_zip, folder, facts, key)
+        manifest, pack = await asyncio.to_thread(
+            _sign_and_zip, folder, closing, previous, undone, key
+        )
     async with ctx.sessions.begin() as session:
         await session.execute(
             update(PeriodClosing)
@@ -145,15 +152,21 @@ async def build(ctx: Context, closing: PeriodClosing) -> None:
 
 
 async def download(
-    ctx: Context, month: str, out: IO[bytes], *, chunk_size: int = CHUNK_BYTES
+    ctx: Context,
+    month: str,
+    out: IO[bytes],
+    *,
+    closing_id: str | None = None,
+    chunk_size: int = CHUNK_BYTES,
 ) -> str:
     """Write the pack of a closed month such as 2026-10, and return the name of its file.
 
-    A pack that a crash left unbuilt is built now. Raises InvalidField, NotFound or NoSigningKey.
+    It is the valid one, or that of a closing of this month by its number, undone or not. A pack
+    that a crash left unbuilt is built now. Raises InvalidField, NotFound or NoSigningKey.
     """
     today = ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()
     async with ctx.sessions() as session:
-        closing = await period_close.get(session, month, today=today)
+        closing = await period_close.get(session, month, today=today, closing_id=closing_id)
     await build(ctx, closing)
     start, params = 1, {"id": closing.id, "size": chunk_size}  # SQL counts bytes from 1
     async with ctx.sessions() as session:
@@ -161,7 +174,7 @@ async def download(
             out.write(chunk)
             start += len(chunk)
     assert start > 1
-    return f"payments-{month}-closing-{closing.id}.zip"
+    return f"payments-{month}-pack-{closing.id}.zip"
 
 
 async def _write_files(
@@ -226,51 +239,62 @@ async def _write_chunks(path: Path, chunks: AsyncIterator[bytes]) -> None:
             file.write(chunk)
 
 
-def _manifest_facts(
-    closing: PeriodClosing, previous: PeriodClosing | None, public_key_hex: str
-) -> dict[str, object]:
-    """Return what the manifest says that is in no file."""
-    previous_head = hash_chain.GENESIS_HASH if previous is None else previous.chain_head
-    previous_manifest = None if previous is None else previous.manifest_hash
-    return {
-        "format": FORMAT_NAME,
-        "month": f"{closing.month:%Y-%m}",
-        "zone": closing.zone,
-        "closing": closing.id,
-        "closed_at": hash_chain.timestamp(closing.closed_at),
-        "last_seq": closing.last_seq,
-        "previous_chain_head": previous_head.hex(),
-        "chain_head": closing.chain_head.hex(),
-        "previous_manifest": None if previous_manifest is None else previous_manifest.hex(),
-        "checklist": closing.checklist,
-        "public_key": public_key_hex,
-    }
+async def _undone_before(session: AsyncSession, closing: PeriodClosing) -> list[UndoneClosing]:
+    """Return every earlier closing that was undone. None is undone later: that would need this one
+    undone before it, and a closing is undone only once its pack is made.
+    """
+    return [
+        UndoneClosing(
+            closing=one.id,
+            month=f"{one.month:%Y-%m}",
+            reopened_at=hash_chain.timestamp(one.reopened_at),
+            reopened_by=one.reopened_by or "",
+            reason=one.reopen_reason or "",
+        )
+        for one in reversed(await period_close.list_closings(session))
+        if one.id < closing.id and one.reopened_at is not None
+    ]
 
 
 def _sign_and_zip(
-    folder: Path, facts: Mapping[str, object], key: Ed25519PrivateKey
+    folder: Path,
+    closing: PeriodClosing,
+    previous: PeriodClosing | None,
+    undone: list[UndoneClosing],
+    key: Ed25519PrivateKey,
 ) -> tuple[bytes, bytes]:
-    """Write and sign the manifest of a folder's files. Returns it, and all of them as a zip."""
-    with (folder / TRANSACTIONS_FILE).open(encoding="utf-8", newline="") as lines:
-        totals = pack_verification.sum_transactions(lines)
-    digests = {}
-    for path in sorted(folder.iterdir()):
+    """Archive a folder's files with their manifest, signed. Returns the manifest and the archive.
+
+    Raises BrokenArchive for a file that an archive of ours does not hold.
+    """
+    out = io.BytesIO()
+    archive, digests = ArchiveWriter(out), {}
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
         with path.open("rb") as file:
             digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    content = {**facts, "totals": totals, "files": digests}
-    manifest = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-    (folder / MANIFEST_FILE).write_bytes(manifest)
-    (folder / SIGNATURE_FILE).write_bytes(base64.b64encode(key.sign(manifest)) + b"\n")
-    return manifest, _zip(folder)
-
-
-def _zip(folder: Path) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for path in sorted(folder.iterdir()):
-            member = zipfile.ZipInfo(path.name, ZIP_TIMESTAMP)
-            member.compress_type = zipfile.ZIP_DEFLATED
-            member.file_size = path.stat().st_size  # so that a large one is announced as large
-            with path.open("rb") as source, archive.open(member, "w") as target:
-                shutil.copyfileobj(source, target, CHUNK_BYTES)
-    return packed.getvalue()
+            file.seek(0)
+            archive.add(path.name, file)
+    with (folder / TRANSACTIONS_FILE).open(encoding="utf-8", newline="") as lines:
+        totals = pack_verification.sum_transactions(lines)
+    previous_head = hash_chain.GENESIS_HASH if previous is None else previous.chain_head
+    previous_manifest = None if previous is None else previous.manifest_hash
+    manifest = Manifest(
+        month=f"{closing.month:%Y-%m}",
+        zone=closing.zone,
+        closing=closing.id,
+        closed_at=hash_chain.timestamp(closing.closed_at),
+        last_seq=closing.last_seq,
+        previous_chain_head=previous_head.hex(),
+        chain_head=closing.chain_head.hex(),
+        previous_manifest=None if previous_manifest is None else previous_manifest.hex(),
+        undone=undone,
+        checklist=[ChecklistPoint(**point) for point in closing.checklist],
+        public_key=key.public_key().public_bytes_raw().hex(),
+        totals=totals,
+        files=digests,
+        packed=archive.packed_files(),
+    ).to_bytes()
+    archive.add(MANIFEST_FILE, io.BytesIO(manifest))
+    archive.add(SIGNATURE_FILE, io.BytesIO(pack_manifest.sign(manifest, key)))
+    archive.finish()
+    return manifest, out.getvalue()

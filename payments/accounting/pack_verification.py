@@ -1,44 +1,37 @@
-"""Pack verification: whether the pack of a closed month is as it was signed.
+"""Pack verification: whether packs of closed months are as signed, and follow one another.
 
-It needs the pack and nothing else, neither database nor settings. The public key its signer is
-known by, and the pack before it, make the proof stronger.
+It needs the packs and nothing else, neither database nor settings. A pack is made once more from
+what it holds, and every byte compared. The public key its signer is known by, and the packs before
+it, make the proof stronger. `docs/packs.md` has the form of a pack, and a program of its own that
+verifies one.
 """
 
-import base64
 import csv
 import hashlib
-import io
 import itertools
-import json
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+from payments.accounting import pack_archive, pack_manifest
 from payments.accounting.exports import transaction_totals
 from payments.accounting.exports.transaction_totals import TransactionTotals
-from payments.core.errors import PaymentsError
+from payments.accounting.pack_archive import MAX_PACK_BYTES, BrokenArchive, PackArchive
+from payments.accounting.pack_manifest import (
+    CORRECTIONS_FILE,
+    ENTRIES_FILE,
+    JOURNAL_FILE,
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    TRANSACTIONS_FILE,
+    Manifest,
+)
 from payments.ledger import hash_chain
 
-FORMAT_NAME = "reader-payments period pack 1"
-MANIFEST_FILE, SIGNATURE_FILE = "manifest.json", "manifest.sig"
-TRANSACTIONS_FILE, JOURNAL_FILE, ENTRIES_FILE = "transactions.csv", "journal.csv", "entries.csv"
-CORRECTIONS_FILE = "corrections.csv"
-MAX_UNPACKED_BYTES = 4 * 1024**3
-
-
-class NotAPack(PaymentsError):
-    """What was given to be checked is no pack of a month."""
-
-    status = 422
-    code = "not-a-pack"
-    title = "This is not a pack of a closed month"
+_IS_A_PACK = "The file is a pack of a month, and holds nothing else"
+# What reading a file may raise that somebody changed and signed himself.
+_UNREADABLE = (LookupError, ValueError, TypeError, ArithmeticError, AttributeError, csv.Error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +42,87 @@ class PackCheck:
     problem: str = ""
 
 
-def verify(
-    pack: bytes, *, key: str | None = None, previous_pack: bytes | None = None
-) -> list[PackCheck]:
-    """Check a pack, and return every check. Raises NotAPack for something else.
+@dataclass(frozen=True, slots=True)
+class CheckedPack:
+    """The checks of one pack, and what it says of itself where that can be read."""
 
-    `key` is the public key of the signer in hex, `previous_pack` the pack of the closing before.
-    """
-    files = _unzip(pack)
-    manifest = _load_manifest(files)
-    checks = [
-        _check_signature(files, manifest, key),
-        _check_contents(files, manifest),
-        _check_totals(files, manifest),
-        _check_journal_balance(files),
-        _check_chain(files, manifest),
-        _check_corrections(files),
+    checks: Sequence[PackCheck]
+    manifest: Manifest | None = None
+    manifest_hash: str = ""  # SHA-256, in hex
+
+
+def check_file(path: Path, *, keys: Collection[str] = ()) -> CheckedPack:
+    """Run every check of the pack in a file. Raises OSError where that cannot be read."""
+    with path.open("rb") as file:
+        if path.stat().st_size <= MAX_PACK_BYTES:
+            content = file.read(MAX_PACK_BYTES + 1)  # a pipe or a device has no size
+            if len(content) <= MAX_PACK_BYTES:
+                return check_pack(content, keys=keys)
+    return CheckedPack([PackCheck(_IS_A_PACK, "it is larger than any pack")])
+
+
+def check_pack(pack: bytes, *, keys: Collection[str] = ()) -> CheckedPack:
+    """Run every check of one pack. `keys` are the public keys its signer is known by, in hex."""
+    try:
+        archive = pack_archive.read_archive(pack)
+    except BrokenArchive as error:
+        return CheckedPack([PackCheck(_IS_A_PACK, str(error))])
+    checks = [PackCheck(_IS_A_PACK)]
+    content = archive.read(MANIFEST_FILE)
+    description = "Its manifest can be read, and in one way only"
+    try:
+        manifest = pack_manifest.parse(content)
+    except ValueError as error:
+        return CheckedPack([*checks, PackCheck(description, str(error))])
+    checks += [
+        PackCheck(description),
+        _check_signature(archive, content, manifest, keys),
+        _check_files(archive, manifest),
+        *_check_figures(archive, manifest),
     ]
-    if previous_pack is not None:
-        previous_manifest = _sha256(_unzip(previous_pack)[MANIFEST_FILE])
-        follows = manifest["previous_manifest"] == previous_manifest
-        checks.append(
-            PackCheck("It follows the pack before it", "" if follows else "it names another")
-        )
+    return CheckedPack(checks, manifest, _sha256(content))
+
+
+def check_chain(
+    packs: Iterable[CheckedPack],
+    *,
+    keys: Collection[str] = (),
+    previous: CheckedPack | None = None,
+) -> list[PackCheck]:
+    """Check that the packs follow one another without a gap, in whatever order they are given.
+
+    `previous` is one more, which has to be before them. A pack that cannot be read is left out:
+    its own check says so. Of a month that was closed again the earlier pack is undone, and the
+    later one says by whom and why.
+    """
+    everything = [*packs, *([previous] if previous else [])]
+    readable = [(one.manifest_hash, one.manifest) for one in everything if one.manifest is not None]
+    ordered = sorted(readable, key=lambda pack: (pack[1].closing, pack[0]))
+    undone = {
+        each.closing: (each, by)
+        for _, by in reversed(ordered)
+        for each in by.undone
+        if each.closing < by.closing
+    }
+    checks, valid_month = [], ""
+    if previous is not None and previous.manifest not in (None, ordered[0][1]):
+        checks.append(PackCheck(f"{_name(previous.manifest)} is before the others", "it is not"))
+    for (before_hash, before), (_, after) in itertools.pairwise(ordered):
+        problem = _break_between(before, before_hash, after, keys)
+        checks.append(PackCheck(f"{_name(after)} follows {_name(before)}", problem))
+    for _, manifest in ordered:
+        if manifest.closing in undone:
+            why, by = undone[manifest.closing]
+            checks.append(
+                PackCheck(
+                    f"{_name(manifest)} is undone, says {_name(by)}: reopened {why.reopened_at}"
+                    f" by {why.reopened_by}: {why.reason}"
+                )
+            )
+            continue
+        problem = "" if manifest.month > valid_month else f"so is {valid_month} before it"
+        checks.append(PackCheck(f"{_name(manifest)} is undone by none of these packs", problem))
+        valid_month = manifest.month
     return checks
 
 
@@ -83,100 +134,96 @@ def sum_transactions(lines: Iterable[str]) -> TransactionTotals:
     return totals
 
 
-def _unzip(pack: bytes) -> dict[str, bytes]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(pack)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED_BYTES:
-                raise NotAPack("This pack unfolds to more than any pack of ours would.")
-            files = {name: archive.read(name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
-        raise NotAPack(f"This is not a whole zip file: {type(error).__name__}.") from None
-    if MANIFEST_FILE not in files or SIGNATURE_FILE not in files:
-        raise NotAPack("This zip file has no signed manifest, so it is not a pack of a month.")
-    return files
-
-
-def _load_manifest(files: Mapping[str, bytes]) -> dict[str, Any]:  # what JSON holds
-    try:
-        manifest = json.loads(files[MANIFEST_FILE])
-        if manifest["format"] != FORMAT_NAME:
-            raise NotAPack(f"This pack is of a form unknown here; known is: {FORMAT_NAME}.")
-    except (ValueError, KeyError, TypeError):
-        raise NotAPack("The manifest of this pack cannot be read.") from None
-    assert isinstance(manifest, dict)
-    return manifest
+# --- one pack -------------------------------------------------------------------------------------
 
 
 def _check_signature(
-    files: Mapping[str, bytes], manifest: Mapping[str, Any], key: str | None
+    archive: PackArchive, content: bytes, manifest: Manifest, keys: Collection[str]
 ) -> PackCheck:
-    description = f"The manifest is signed by its own key, {manifest.get('public_key')}"
-    if key:
-        description = "The manifest is signed by the key that is known"
+    description = f"The manifest is signed by its own key, {manifest.public_key}"
+    if keys:
+        description = "The manifest is signed by a key that is known"
     try:
-        signer = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key or manifest["public_key"]))
-        signer.verify(base64.b64decode(files[SIGNATURE_FILE], validate=False), files[MANIFEST_FILE])
-    except (InvalidSignature, ValueError, KeyError, TypeError):
+        signature = archive.read(SIGNATURE_FILE)
+        signer = pack_manifest.find_signer(content, signature, keys or [manifest.public_key])
+    except ValueError as error:
+        return PackCheck(description, str(error))
+    if signer is None:
         return PackCheck(description, "the signature is not of this manifest and this key")
-    return PackCheck(description)
+    return PackCheck(description, "" if signer == manifest.public_key else "it names another key")
 
 
-def _check_contents(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> PackCheck:
-    signed = manifest["files"]
-    differing = [name for name in sorted(signed) if _sha256(files.get(name, b"")) != signed[name]]
-    unsigned = sorted(set(files) - set(signed) - {MANIFEST_FILE, SIGNATURE_FILE})
-    return PackCheck("Every file is the one that was signed", ", ".join([*differing, *unsigned]))
+def _check_files(archive: PackArchive, manifest: Manifest) -> PackCheck:
+    description = "Every file, and every byte it is packed in, is as it was signed"
+    found = {name: one for name, one in archive.digests.items()
+             if name not in pack_archive.LAST_FILES}  # fmt: skip
+    differing = sorted(
+        name for name in found | manifest.files if found.get(name) != manifest.files.get(name)
+    )
+    if not differing and archive.packed_files != manifest.packed:
+        return PackCheck(description, "the files are packed in other bytes")
+    return PackCheck(description, ", ".join(differing))
 
 
-def _check_totals(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> PackCheck:
-    description = "The transactions sum up to what the manifest says"
-    try:
-        totals = sum_transactions(io.StringIO(files[TRANSACTIONS_FILE].decode(), newline=""))
-    except (LookupError, ValueError, csv.Error):
-        return PackCheck(description, f"{TRANSACTIONS_FILE} cannot be read")
-    problem = "" if totals == manifest["totals"] else f"they sum up to {totals}"
-    return PackCheck(description, problem)
+def _check_figures(archive: PackArchive, manifest: Manifest) -> Iterator[PackCheck]:
+    """Yield whether what the files say agrees with the manifest, and with one another."""
+    steps: list[tuple[str, str, Callable[[PackArchive, Manifest], str]]] = [
+        ("The transactions sum up to what the manifest says", TRANSACTIONS_FILE, _totals_problem),
+        ("The journal's debits equal its credits", JOURNAL_FILE, _balance_problem),
+        (
+            "The rows of the books follow one another to the hash that was signed",
+            ENTRIES_FILE,
+            _chain_problem,
+        ),
+        (
+            "Every correction in the books says who made it and why, as it was made",
+            CORRECTIONS_FILE,
+            _corrections_problem,
+        ),
+    ]
+    for description, name, find_problem in steps:
+        try:
+            problem = find_problem(archive, manifest)
+        except _UNREADABLE:
+            problem = f"{name} cannot be read"
+        yield PackCheck(description, problem)
 
 
-def _check_journal_balance(files: Mapping[str, bytes]) -> PackCheck:
-    description = "The journal's debits equal its credits"
+def _totals_problem(archive: PackArchive, manifest: Manifest) -> str:
+    totals = sum_transactions(archive.lines(TRANSACTIONS_FILE))
+    return "" if totals == manifest.totals else f"they sum up to {totals}"
+
+
+def _balance_problem(archive: PackArchive, _manifest: Manifest) -> str:
     balances: dict[str, Decimal] = {}
-    try:
-        for row in _csv_rows(files[JOURNAL_FILE]):
-            amount = Decimal(row["debit"] or 0) - Decimal(row["credit"] or 0)
-            balances[row["currency"]] = balances.get(row["currency"], Decimal(0)) + amount
-    except (KeyError, ArithmeticError, UnicodeDecodeError):
-        return PackCheck(description, f"{JOURNAL_FILE} cannot be read")
-    unbalanced = [f"{code} {balance}" for code, balance in sorted(balances.items()) if balance]
-    return PackCheck(description, ", ".join(unbalanced))
+    for row in _rows(archive, JOURNAL_FILE):
+        amount = Decimal(row["debit"] or 0) - Decimal(row["credit"] or 0)
+        balances[row["currency"]] = balances.get(row["currency"], Decimal(0)) + amount
+    return ", ".join(f"{code} {balance}" for code, balance in sorted(balances.items()) if balance)
 
 
-def _check_chain(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> PackCheck:
-    description = "The rows of the books follow one another to the hash that was signed"
-    try:
-        head = bytes.fromhex(manifest["previous_chain_head"])
-        for row in _csv_rows(files[ENTRIES_FILE]):
-            head = hash_chain.next_hash(head, _entry_bytes(row))
-            if head.hex() != row["hash"]:
-                return PackCheck(description, f"row {row['seq']}")
-    except (KeyError, ValueError, AssertionError):
-        return PackCheck(description, f"{ENTRIES_FILE} cannot be read")
-    problem = "" if head.hex() == manifest["chain_head"] else "it ends in another hash"
-    return PackCheck(description, problem)
+def _chain_problem(archive: PackArchive, manifest: Manifest) -> str:
+    head, last_seq = bytes.fromhex(manifest.previous_chain_head), ""
+    if manifest.previous_manifest is None and head != hash_chain.GENESIS_HASH:
+        return "there are rows before it, and no pack of them"
+    for row in _rows(archive, ENTRIES_FILE):
+        head, last_seq = hash_chain.next_hash(head, _entry_bytes(row)), row["seq"]
+        if head.hex() != row["hash"]:
+            return f"row {last_seq}"
+    if head.hex() != manifest.chain_head:
+        return "it ends in another hash"
+    return "" if last_seq in ("", str(manifest.last_seq)) else "it ends in another row"
 
 
-def _check_corrections(files: Mapping[str, bytes]) -> PackCheck:
-    description = "Every correction in the books says who made it and why, as it was made"
-    try:
-        booked = {row["seq"]: row["correction"] for row in _csv_rows(files[ENTRIES_FILE])}
-        corrections = {row["seq"]: row for row in _csv_rows(files[CORRECTIONS_FILE])}
-        for seq in sorted(booked.keys() | corrections.keys(), key=int):
-            row, digest = corrections.get(seq), booked.get(seq)
-            if bool(row) != bool(digest) or (row and digest not in _digests(row)):
-                return PackCheck(description, f"row {seq}")
-    except (KeyError, ValueError):
-        return PackCheck(description, f"{CORRECTIONS_FILE} cannot be read")
-    return PackCheck(description)
+def _corrections_problem(archive: PackArchive, _manifest: Manifest) -> str:
+    booked = {row["seq"]: row["correction"] for row in _rows(archive, ENTRIES_FILE)
+              if row["correction"]}  # fmt: skip
+    corrections = {row["seq"]: row for row in _rows(archive, CORRECTIONS_FILE)}
+    for seq in sorted(booked.keys() | corrections.keys(), key=int):
+        row = corrections.get(seq)
+        if row is None or booked.get(seq) not in _digests(row):
+            return f"row {seq}"
+    return ""
 
 
 def _digests(row: Mapping[str, str]) -> set[str]:
@@ -200,24 +247,38 @@ def _digests(row: Mapping[str, str]) -> set[str]:
 
 
 def _entry_bytes(row: Mapping[str, str]) -> bytes:
-    return hash_chain.row_bytes(
-        hash_chain.ChainedEntry(
-            int(row["seq"]),
-            row["debit"],
-            row["credit"],
-            int(row["amount_minor"]),
-            row["currency"],
-            datetime.strptime(row["occurred_at"], hash_chain.TIMESTAMP_FORMAT).replace(tzinfo=UTC),
-            row["balance_transaction"],
-            row["contribution_id"] or None,
-            int(row["posting_version"]),
-            bytes.fromhex(row["correction"]) or None,
-        )
-    )
+    """Return the bytes of an entry that its hash covers, from the very texts of the file."""
+    names = ("seq", "debit", "credit", "amount_minor", "currency", "occurred_at",
+             "balance_transaction", "contribution_id", "posting_version", "correction")  # fmt: skip
+    return hash_chain.join_parts([row[name] for name in names])
 
 
-def _csv_rows(data: bytes) -> Iterator[dict[str, str]]:
-    return csv.DictReader(io.StringIO(data.decode(), newline=""))
+def _rows(archive: PackArchive, name: str) -> Iterator[dict[str, str]]:
+    return csv.DictReader(archive.lines(name))
+
+
+# --- several packs --------------------------------------------------------------------------------
+
+
+def _break_between(
+    before: Manifest, before_hash: str, after: Manifest, keys: Collection[str]
+) -> str:
+    """Return what keeps a pack from following another, or nothing."""
+    if after == before:
+        return "it is given twice"
+    if after.previous_manifest != before_hash:
+        return "it names another pack before it: one is missing, or one was made anew"
+    if (after.previous_chain_head, after.last_seq >= before.last_seq) != (before.chain_head, True):
+        return "its rows do not go on where those of the other end"
+    if after.public_key != before.public_key and not {after.public_key, before.public_key} <= {
+        *keys
+    }:
+        return "they are signed by two keys, and not both are known"
+    return ""
+
+
+def _name(manifest: Manifest) -> str:
+    return f"pack {manifest.closing} of {manifest.month}"
 
 
 def _sha256(data: bytes) -> str:

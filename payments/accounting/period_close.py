@@ -89,9 +89,11 @@ class ChecklistItem:
     detail: str = ""
 
 
-async def list_closings(session: AsyncSession) -> list[PeriodClosing]:
-    """Return every closing, newest first, the reopened ones among them."""
+async def list_closings(session: AsyncSession, *, month: date | None = None) -> list[PeriodClosing]:
+    """Return every closing, or those of a month, newest first, the reopened ones among them."""
     query = select(PeriodClosing).order_by(PeriodClosing.id.desc())
+    if month is not None:
+        query = query.where(PeriodClosing.month == month)
     return list(await session.scalars(query))
 
 
@@ -227,7 +229,7 @@ async def reopen(
 ) -> None:
     """Reopen the last closed month; entries that were late for it are booked in it again.
 
-    Raises InvalidField for another month, or without a reason.
+    Raises InvalidField for another month, without a reason, or before its pack was made.
     """
     reason = audit_log.validate_reason(reason)
     async with ctx.sessions.begin() as session:
@@ -237,6 +239,12 @@ async def reopen(
             latest = "none is closed" if closing is None else f"that is {closing.month:%Y-%m}"
             raise InvalidField(
                 f"period: only the last closed month can be opened again; {latest}. "
+                "Nothing was changed.",
+                field="period",
+            )
+        if closing.manifest_hash is None:  # it could not be built any more, and the next names it
+            raise InvalidField(
+                f"period: the pack of {first:%Y-%m} was not made yet: download it first. "
                 "Nothing was changed.",
                 field="period",
             )
@@ -260,17 +268,20 @@ async def reopen(
     await daily_totals.refresh(ctx)
 
 
-async def get(session: AsyncSession, value: str, *, today: date) -> PeriodClosing:
-    """Return the closing of a month such as 2026-10. Raises InvalidField or NotFound."""
+async def get(
+    session: AsyncSession, value: str, *, today: date, closing_id: str | None = None
+) -> PeriodClosing:
+    """Return the closing of a month such as 2026-10 that is valid, or the one with a number.
+
+    Raises InvalidField or NotFound.
+    """
     first = parse_month(value, name="period", today=today)
-    closing: PeriodClosing | None = await session.scalar(
-        select(PeriodClosing).where(
-            PeriodClosing.month == first, PeriodClosing.reopened_at.is_(None)
-        )
-    )
-    if closing is None:
+    for closing in await list_closings(session, month=first):
+        if str(closing.id) == closing_id or (closing_id is None and closing.reopened_at is None):
+            return closing
+    if closing_id is None:
         raise NotFound(f"{value} is not closed.")
-    return closing
+    raise NotFound(f"There is no pack {closing_id} of {value}.")
 
 
 async def previous(session: AsyncSession, closing: PeriodClosing) -> PeriodClosing | None:

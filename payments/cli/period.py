@@ -1,6 +1,7 @@
 """`payments period`: close a month, reopen it, download its pack, and verify a pack offline."""
 
 import json
+import re
 import sys
 from datetime import date
 from pathlib import Path
@@ -19,8 +20,19 @@ from payments.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from payments.accounting.pack_verification import PackCheck
     from payments.accounting.period_close import ChecklistItem, PeriodClosing
     from payments.infra.context import Context
+
+
+def _validate_keys(
+    _ctx: click.Context, _option: click.Parameter, keys: tuple[str, ...]
+) -> tuple[str, ...]:
+    if not all(re.fullmatch(r"[0-9a-fA-F]{64}", key) for key in keys):
+        raise click.BadParameter("a key has 64 hexadecimal digits.")
+    return tuple(key.lower() for key in keys)
 
 
 @click.group()
@@ -31,7 +43,7 @@ def period() -> None:
 @period.command("list")
 @json_option
 def period_list(as_json: bool) -> None:
-    """Say which months are closed, the newest first."""
+    """Say which months were closed, the newest first, and which of the packs are valid."""
     from payments.accounting import period_close as months
 
     async def read(ctx: "Context") -> "list[PeriodClosing]":
@@ -41,6 +53,7 @@ def period_list(as_json: bool) -> None:
     closings = [
         {
             "month": f"{closing.month:%Y-%m}",
+            "closing": closing.id,
             "closed_at": f"{closing.closed_at:%Y-%m-%dT%H:%M:%SZ}",
             "closed_by": closing.closed_by,
             "manifest": closing.manifest_hash.hex() if closing.manifest_hash else None,
@@ -52,9 +65,10 @@ def period_list(as_json: bool) -> None:
         click.echo(json.dumps(closings))
         return
     for closing in closings:
-        reopened = f"  opened again: {closing['reopened']}" if closing["reopened"] else ""
+        state = f"undone: {closing['reopened']}" if closing["reopened"] else "valid"
         click.echo(
-            f"{closing['month']}  closed {closing['closed_at']} by {closing['closed_by']}{reopened}"
+            f"{closing['month']}  pack {closing['closing']}  closed {closing['closed_at']}"
+            f" by {closing['closed_by']}  {state}"
         )
 
 
@@ -115,13 +129,19 @@ def period_reopen(month: str, reason: str) -> None:
 @period.command("export")
 @click.argument("month")
 @click.option("--output", type=OUTPUT_FILE)
-def period_export(month: str, output: Path | None) -> None:
+@click.option("--closing", help="The number of the pack, for one that was undone.")
+def period_export(month: str, output: Path | None, closing: str | None) -> None:
     """Take the pack of a closed month away; it is the same however often that is done."""
     from payments.accounting import close_pack
+    from payments.infra import audit_log
 
     async def read(ctx: "Context") -> str:
         with output_file(output) as out:
-            return await close_pack.download(ctx, month, out)
+            name = await close_pack.download(ctx, month, out, closing_id=closing)
+        async with ctx.sessions.begin() as session:
+            exported = audit_log.AuditAction.DATA_EXPORTED
+            await audit_log.record(session, exported, object_id=name, now=ctx.now())
+        return name
 
     name = run_with_context(read)
     if output is not None:
@@ -129,23 +149,38 @@ def period_export(month: str, output: Path | None) -> None:
 
 
 @period.command("verify")
-@click.argument("pack", type=INPUT_FILE)
-@click.option("--key", help="The public key you keep: 64 hexadecimal digits.")
-@click.option("--previous", type=INPUT_FILE, help="The pack of the closing before.")
-def period_verify(pack: Path, key: str | None, previous: Path | None) -> None:
-    """Check a pack offline. Exit 4 if anything in it is not as it was signed."""
+@click.argument("packs", type=INPUT_FILE, nargs=-1, required=True)
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    callback=_validate_keys,
+    help="The public key you keep: 64 hexadecimal digits. Again for a second key.",
+)
+@click.option("--previous", type=INPUT_FILE, help="One more pack: that of the closing before.")
+def period_verify(packs: tuple[Path, ...], keys: tuple[str, ...], previous: Path | None) -> None:
+    """Check packs offline, in any order. Exit 4 if anything in one is not as it was signed."""
     from payments.accounting import pack_verification
-    from payments.core.errors import PaymentsError
 
-    previous_pack = previous.read_bytes() if previous is not None else None
-    try:
-        checks = pack_verification.verify(pack.read_bytes(), key=key, previous_pack=previous_pack)
-    except PaymentsError as error:
-        raise click.ClickException(error.detail) from None
-    for check in checks:
-        mark = "PROBLEM" if check.problem else "ok     "
-        click.echo(f"{mark}  {check.description}" + (f": {check.problem}" if check.problem else ""))
-    if any(check.problem for check in checks):
+    paths, checked = [*packs, *([previous] if previous else [])], []
+    for path in paths:
+        try:
+            checked.append(pack_verification.check_file(path, keys=keys))
+        except OSError as error:
+            raise click.ClickException(f"{path} cannot be read: {error.strerror}.") from None
+        if len(paths) > 1:
+            click.echo(path.name)
+        _print_checks(checked[-1].checks)
+    chain = []
+    if len(paths) > 1:
+        chain = pack_verification.check_chain(
+            checked[: len(packs)], keys=keys, previous=checked[-1] if previous else None
+        )
+        click.echo("All of them")
+        _print_checks(chain)
+    if not keys:
+        echo_stderr("Without --key anybody may have signed this: `payments period key` prints it.")
+    if any(check.problem for check in [*chain, *(one for pack in checked for one in pack.checks)]):
         sys.exit(EXIT_PROBLEMS)
 
 
@@ -158,6 +193,12 @@ def period_key() -> None:
         return close_pack.public_key(ctx.settings)
 
     click.echo(run_with_context(read))
+
+
+def _print_checks(checks: "Sequence[PackCheck]") -> None:
+    for check in checks:
+        mark = "PROBLEM" if check.problem else "ok     "
+        click.echo(f"{mark}  {check.description}" + (f": {check.problem}" if check.problem else ""))
 
 
 def _first_day(ctx: "Context", month: str) -> date:

@@ -13,6 +13,7 @@ is a new version beside it, never an edit:
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -43,7 +44,6 @@ def timestamp(moment: datetime) -> str:
 def row_bytes(entry: ChainedEntry) -> bytes:
     """Return the bytes of one entry that its hash covers."""
     parts = (
-        "v2",
         str(entry.seq),
         entry.debit,
         entry.credit,
@@ -55,8 +55,14 @@ def row_bytes(entry: ChainedEntry) -> bytes:
         str(entry.posting_version),
         (entry.correction_digest or b"").hex(),
     )
-    assert not any("|" in part for part in parts)
-    return "|".join(parts).encode("ascii")
+    return join_parts(parts)
+
+
+def join_parts(parts: Sequence[str]) -> bytes:
+    """Return the bytes of one entry from its parts as texts. Raises ValueError for other texts."""
+    if any("|" in part for part in parts):
+        raise ValueError("a part of an entry holds a |")
+    return "|".join(("v2", *parts)).encode("ascii")
 
 
 def next_hash(previous: bytes, entry: bytes) -> bytes:

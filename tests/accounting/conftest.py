@@ -1,13 +1,17 @@
 """A past that several files of these tests begin after; it is played once."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import uvloop
 from stripe.params import RefundCreateParams
 
+from payments.accounting import daily_totals
 from tests.support.newsroom import Newsroom
-from tests.support.snapshot import Snapshot, take_snapshot
+from tests.support.packs import makes_three_packs
+from tests.support.past import has_given
+from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +42,30 @@ async def gives_for_two_months(room: Newsroom) -> None:
         await room.advances_time(timedelta(days=32))
         await room.runs_until_idle()
     await room.runs_sweeps()
+
+
+@pytest.fixture(scope="session")
+def november(cluster: str) -> Iterator[Snapshot]:
+    """A November that is over and can be closed."""
+    with take_snapshot(cluster, gives_in_november) as taken:
+        yield taken
+
+
+async def gives_in_november(room: Newsroom) -> None:
+    await room.gives(2500)
+    await room.gives(500, "monthly")
+    await has_given(room, 1000, "once", "eur")
+    await room.advances_time(datetime(2026, 12, 1, 8, tzinfo=UTC) - room.clock())
+    await room.runs_until_idle()
+    await daily_totals.import_and_refresh(room.ctx)
+
+
+@pytest.fixture(scope="session")
+def packs(cluster: str, november: Snapshot) -> list[bytes]:
+    """Three packs: November's that was undone, November's that is valid, and December's."""
+
+    async def make() -> list[bytes]:
+        async with restore_newsroom(cluster, november) as room:
+            return await makes_three_packs(room)
+
+    return uvloop.run(make())

@@ -91,7 +91,7 @@ def test_a_row_has_one_form_whatever_the_zone_and_the_part_of_a_second() -> None
 
 
 def test_a_part_that_holds_a_separator_is_refused() -> None:
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match=r"a \|"):
         hash_chain.row_bytes(
             ChainedEntry(
                 1, "a|b", "c", 1, "usd", datetime(2026, 1, 1, tzinfo=UTC), "txn_1", None, 1
