@@ -43,9 +43,11 @@ WITHOUT_STATISTICS = {
     "emergency_stop_items": "stripe_subscription_id",
     "erased_at_stripe": "stripe_object_id",
     "erasures": "address_hash",
+    "event_deliveries": "response_excerpt",
     "muted_subscriptions": "stripe_subscription_id",
     "newsletter_signups": "privacy_version address_hash address_ciphertext",
     "outbox_mails": "key subscription_id object_id",
+    "outgoing_events": "fact figures",
     "payment_intent_links": "stripe_payment_intent_id",
     "procrastinate_jobs": "lock queueing_lock args",
     "quarantines": "stripe_charge_id",
@@ -75,6 +77,7 @@ def upgrade() -> None:
     append_only_triggers()
     late_entry_trigger()
     snapshot_triggers()
+    outgoing_event_triggers()
     booking_day_functions()
     report_views()
     daily_totals_functions()
@@ -92,10 +95,18 @@ def downgrade() -> None:
             is_booked_from(timestamptz, date, date, text),
             is_booked_before(timestamptz, date, date, text), receipt_number(text), anonymised_id()
     """)
+    op.execute("""
+        DROP FUNCTION record_event_of_subscription(
+            text, text, timestamptz, subscriptions, subscriptions) CASCADE
+    """)
     drop_tables()
     op.execute("""
         DROP FUNCTION
-            refuse_change(), mark_late_entry(), invalidate_mrr_snapshots(),
+            record_event(text, text, timestamptz, timestamptz, text, jsonb),
+            record_event_of_payment(text, text, timestamptz, timestamptz, text, bigint, text),
+            record_event_of_row(), record_events_of_subscription(),
+            forget_events_of_contribution(), refuse_change(), mark_late_entry(),
+            invalidate_mrr_snapshots(),
             invalidate_recovery_snapshots(), invalidate_snapshots(text, date, date)
     """)
 
@@ -428,6 +439,199 @@ def snapshot_triggers() -> None:
     """)
 
 
+def outgoing_event_triggers() -> None:
+    """Record an outgoing event in the transaction of the fact it is about, once.
+
+    Only a transition is an event: what is synced again unchanged, in any order, is none. Nothing is
+    recorded of a contribution whose donor is protected or erased, and what was recorded of it goes
+    in the transaction that marks it so.
+    """
+    op.execute("""
+        CREATE FUNCTION record_event(
+            of_kind text, of_fact text, at timestamptz, seen_at timestamptz,
+            of_contribution text, of_figures jsonb)
+        RETURNS void LANGUAGE plpgsql AS $$
+        DECLARE
+            new_id text;
+        BEGIN
+            IF NOT EXISTS (SELECT FROM event_endpoints
+                            WHERE created_at <= at AND of_kind = ANY(kinds))
+               OR EXISTS (SELECT FROM contributions
+                           WHERE id = of_contribution AND (protected OR erased OR dropped))
+            THEN
+                RETURN;
+            END IF;
+            INSERT INTO outgoing_events
+                   (id, kind, fact, occurred_at, recorded_at, contribution_id, figures)
+            VALUES (replace(gen_random_uuid()::text, '-', ''), of_kind, of_fact, at, seen_at,
+                    of_contribution, of_figures)
+                ON CONFLICT (kind, fact) DO NOTHING
+         RETURNING id INTO new_id;
+            INSERT INTO event_deliveries (event_id, endpoint_id, state, next_attempt_at)
+            SELECT new_id, id, 'waiting', seen_at
+              FROM event_endpoints
+             WHERE new_id IS NOT NULL AND created_at <= at AND of_kind = ANY(kinds);
+        END $$
+    """)
+    op.execute("""
+        CREATE FUNCTION record_event_of_payment(
+            of_kind text, of_fact text, at timestamptz, seen_at timestamptz,
+            of_charge text, of_amount bigint, of_currency text)
+        RETURNS void LANGUAGE sql AS $$
+            SELECT record_event(of_kind, of_fact, at, seen_at, link.contribution_id,
+                       jsonb_build_object(
+                           'amount', of_amount, 'currency', of_currency,
+                           'frequency', link.frequency, 'interval_unit', link.interval_unit,
+                           'interval_count', link.interval_count))
+              FROM charges AS charge
+              JOIN payment_intent_links AS link USING (stripe_payment_intent_id)
+             WHERE charge.stripe_charge_id = of_charge
+               AND link.contribution_id IS NOT NULL
+        $$
+    """)
+    op.execute("""
+        CREATE FUNCTION record_event_of_subscription(
+            of_kind text, of_fact text, at timestamptz, of_row subscriptions, of_old subscriptions)
+        RETURNS void LANGUAGE sql AS $$
+            SELECT record_event(of_kind, of_row.contribution_id || ':' || of_fact, at,
+                       of_row.synced_at, of_row.contribution_id,
+                       jsonb_build_object(
+                           'amount', of_row.amount, 'currency', of_row.currency,
+                           'frequency', of_row.frequency, 'interval_unit', of_row.interval_unit,
+                           'interval_count', of_row.interval_count, 'is_paused', of_row.is_paused)
+                       || CASE WHEN of_kind <> 'subscription.changed' THEN '{}'
+                          ELSE jsonb_build_object('before', jsonb_build_object(
+                              'amount', of_old.amount, 'currency', of_old.currency,
+                              'frequency', of_old.frequency,
+                              'interval_unit', of_old.interval_unit,
+                              'interval_count', of_old.interval_count,
+                              'is_paused', of_old.is_paused)) END)
+        $$
+    """)
+    op.execute("""
+        CREATE FUNCTION record_event_of_row() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            is_new boolean := TG_OP = 'INSERT';
+        BEGIN
+            CASE TG_TABLE_NAME
+            WHEN 'charges' THEN
+                PERFORM record_event_of_payment('contribution.paid', NEW.stripe_charge_id,
+                    CASE WHEN is_new THEN NEW.charged_at ELSE NEW.synced_at END, NEW.synced_at,
+                    NEW.stripe_charge_id, NEW.amount, NEW.currency);
+            WHEN 'payment_intent_links' THEN
+                PERFORM record_event_of_payment('contribution.paid', stripe_charge_id, charged_at,
+                        synced_at, stripe_charge_id, amount, currency)
+                   FROM charges
+                  WHERE stripe_payment_intent_id = NEW.stripe_payment_intent_id
+                    AND status = 'succeeded';
+            WHEN 'refunds' THEN
+                PERFORM record_event_of_payment('contribution.refunded', NEW.id,
+                    CASE WHEN is_new THEN NEW.requested_at ELSE NEW.synced_at END, NEW.synced_at,
+                    NEW.stripe_charge_id, NEW.amount, NEW.currency);
+            WHEN 'disputes' THEN
+                PERFORM record_event_of_payment('contribution.disputed', NEW.stripe_dispute_id,
+                    CASE WHEN is_new THEN NEW.opened_at ELSE NEW.synced_at END, NEW.synced_at,
+                    NEW.stripe_charge_id, NEW.amount, NEW.currency);
+            WHEN 'payouts' THEN
+                PERFORM record_event('payout.paid', NEW.stripe_payout_id,
+                    CASE WHEN is_new THEN NEW.created_at ELSE NEW.synced_at END, NEW.synced_at,
+                    NULL, jsonb_build_object(
+                        'payout', NEW.stripe_payout_id, 'amount', NEW.amount,
+                        'currency', NEW.currency, 'arrives_on', NEW.arrives_on));
+            WHEN 'period_closings' THEN
+                PERFORM record_event('period.closed', NEW.id::text, NEW.closed_at, NEW.closed_at,
+                    NULL, jsonb_build_object(
+                        'month', to_char(NEW.month, 'YYYY-MM'), 'zone', NEW.zone));
+            END CASE;
+            RETURN NULL;
+        END $$
+    """)
+    op.execute("""
+        CREATE FUNCTION record_events_of_subscription() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            begun text[] := ARRAY['active', 'trialing', 'past_due', 'unpaid', 'paused', 'unknown'];
+            behind text[] := ARRAY['past_due', 'unpaid'];
+            was text := CASE WHEN TG_OP = 'UPDATE' THEN OLD.status ELSE '' END;
+            since text := extract(epoch FROM NEW.started_at)::bigint::text;
+            seen text := since || ':' || extract(epoch FROM NEW.synced_at)::text;
+        BEGIN
+            IF NEW.status = ANY(begun) AND NOT was = ANY(begun) THEN
+                PERFORM record_event_of_subscription('subscription.started', since,
+                    CASE WHEN TG_OP = 'INSERT' THEN NEW.started_at ELSE NEW.synced_at END,
+                    NEW, NEW);
+            END IF;
+            IF NEW.status = ANY(behind) AND NOT was = ANY(behind) THEN
+                PERFORM record_event_of_subscription('subscription.failed', seen,
+                    CASE WHEN TG_OP = 'INSERT' THEN NEW.started_at ELSE NEW.synced_at END,
+                    NEW, NEW);
+            END IF;
+            IF TG_OP = 'INSERT' THEN
+                RETURN NULL;
+            END IF;
+            IF NEW.status IN ('active', 'trialing') AND was = ANY(behind) THEN
+                PERFORM record_event_of_subscription('subscription.recovered', seen,
+                    NEW.synced_at, NEW, OLD);
+            END IF;
+            IF NEW.status = ANY(begun) AND was = ANY(begun)
+               AND (NEW.amount <> OLD.amount OR NEW.currency <> OLD.currency
+                    OR NEW.interval_unit <> OLD.interval_unit
+                    OR NEW.interval_count <> OLD.interval_count
+                    OR NEW.is_paused <> OLD.is_paused)
+            THEN
+                PERFORM record_event_of_subscription('subscription.changed', seen,
+                    NEW.synced_at, NEW, OLD);
+            END IF;
+            IF NEW.ended_at IS NOT NULL AND NEW.missing_since IS NULL
+               AND (OLD.ended_at IS NULL OR OLD.missing_since IS NOT NULL)
+               AND (was = ANY(begun) OR OLD.missing_since IS NOT NULL)
+            THEN
+                PERFORM record_event_of_subscription('subscription.ended', since,
+                    NEW.ended_at, NEW, OLD);
+            END IF;
+            RETURN NULL;
+        END $$
+    """)
+    op.execute("""
+        CREATE FUNCTION forget_events_of_contribution() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            DELETE FROM outgoing_events WHERE contribution_id = NEW.id;
+            RETURN NULL;
+        END $$
+    """)
+    dispute_moves_money = (
+        "NEW.status IN ('needs_response', 'under_review', 'appeal_needs_response',"
+        " 'appeal_under_review', 'won', 'lost')"
+    )
+    was_inquiry = "starts_with(OLD.status, 'warning_') OR OLD.status = 'unknown'"
+    for table, on_insert, on_update in (
+        ("charges", "NEW.status = 'succeeded'", "OLD.status <> 'succeeded'"),
+        ("refunds", "NEW.status = 'succeeded'", "OLD.status <> 'succeeded'"),
+        ("payouts", "NEW.status = 'paid'", "OLD.status <> 'paid'"),
+        ("disputes", dispute_moves_money, was_inquiry),
+        ("payment_intent_links", "NEW.contribution_id IS NOT NULL", ""),
+        ("period_closings", "true", ""),
+    ):
+        op.execute(f"""
+            CREATE TRIGGER record_event_new AFTER INSERT ON {table}
+            FOR EACH ROW WHEN ({on_insert}) EXECUTE FUNCTION record_event_of_row()
+        """)
+        if on_update:
+            op.execute(f"""
+                CREATE TRIGGER record_event_changed AFTER UPDATE ON {table}
+                FOR EACH ROW WHEN (({on_insert}) AND ({on_update}))
+                EXECUTE FUNCTION record_event_of_row()
+            """)
+    op.execute("""
+        CREATE TRIGGER record_events AFTER INSERT OR UPDATE ON subscriptions
+        FOR EACH ROW EXECUTE FUNCTION record_events_of_subscription()
+    """)
+    op.execute("""
+        CREATE TRIGGER forget_events AFTER UPDATE OF protected, erased, dropped ON contributions
+        FOR EACH ROW WHEN (NEW.protected OR NEW.erased OR NEW.dropped)
+        EXECUTE FUNCTION forget_events_of_contribution()
+    """)
+
+
 def take_no_statistics_of_persons() -> None:
     """Have the database take no samples of what leads to a person."""
     for table, columns in WITHOUT_STATISTICS.items():
@@ -487,7 +691,8 @@ def drop_tables() -> None:
             emergency_stops, quarantines, rate_limit_buckets, daily_salts, risk_state,
             used_tokens, emergency_stop_items, confirmation_mails, newsletter_signups,
             reminder_counts, suppressed_addresses, reminders, support_cases, alerts, audit_entries,
-            schedule_failures, shown_pages, stripe_accounts, stripe_events
+            schedule_failures, shown_pages, stripe_accounts, stripe_events, event_deliveries,
+            event_endpoints, outgoing_events
     """)
 
 
@@ -1691,7 +1896,7 @@ def infra_tables() -> None:
                 "stripe_key_refused stripe_permission_missing wrong_stripe_account "
                 "stripe_value_unknown "
                 "object_failed schedule_failed import_stalled webhooks_missing "
-                "readers_hidden erase_at_stripe",
+                "readers_hidden erase_at_stripe event_endpoint_disabled",
             ),
         ),
         required("object_id", sa.String(255)),
@@ -1723,6 +1928,87 @@ def infra_tables() -> None:
     op.create_index("ix_audit_entries_action", "audit_entries", ["action", "seq"])
     op.create_index("ix_audit_entries_name", "audit_entries", ["name", "seq"])
     op.create_index("ix_audit_entries_recorded_at", "audit_entries", ["recorded_at"])
+    op.create_table(
+        "event_endpoints",
+        required("id", ROW_ID),
+        required("name", sa.String(80)),
+        required("sealed", sa.LargeBinary),
+        required("kinds", sa.ARRAY(sa.Text)),
+        required("created_at", TIMESTAMP),
+        optional("disabled_at", TIMESTAMP),
+        optional(
+            "disabled_reason",
+            one_of("disabled_reason_is_known", "by_colleague failing gone unreadable"),
+        ),
+        optional("failing_since", TIMESTAMP),
+        required("failures", sa.SmallInteger, server_default="0"),
+        optional("retry_at", TIMESTAMP),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_event_endpoints")),
+    )
+    op.create_table(
+        "outgoing_events",
+        required("id", ROW_ID),
+        required(
+            "kind",
+            one_of(
+                "kind_is_known",
+                "contribution.paid contribution.refunded contribution.disputed "
+                "subscription.started subscription.changed subscription.failed "
+                "subscription.recovered subscription.ended payout.paid period.closed "
+                "endpoint.test",
+            ),
+        ),
+        required("fact", sa.String(255)),
+        required("occurred_at", TIMESTAMP),
+        required("recorded_at", TIMESTAMP),
+        optional("contribution_id", ROW_ID),
+        required("figures", JSONB),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outgoing_events")),
+    )
+    op.create_index(
+        op.f("ix_outgoing_events_contribution_id"), "outgoing_events", ["contribution_id"]
+    )
+    op.create_index("ix_outgoing_events_recorded_at", "outgoing_events", ["recorded_at"])
+    op.create_index(
+        "uq_outgoing_events_kind_fact", "outgoing_events", ["kind", "fact"], unique=True
+    )
+    op.create_table(
+        "event_deliveries",
+        required("event_id", ROW_ID),
+        required("endpoint_id", ROW_ID),
+        required("state", one_of("state_is_known", "waiting delivered given_up")),
+        required("attempts", sa.SmallInteger, server_default="0"),
+        optional("next_attempt_at", TIMESTAMP),
+        optional("last_attempt_at", TIMESTAMP),
+        optional(
+            "problem",
+            one_of(
+                "problem_is_known",
+                "address_refused unreachable timed_out tls garbage redirected status",
+            ),
+        ),
+        optional("response_status", sa.SmallInteger),
+        required("response_excerpt", sa.String(200), server_default=""),
+        sa.ForeignKeyConstraint(
+            ["endpoint_id"],
+            ["event_endpoints.id"],
+            name=op.f("fk_event_deliveries_endpoint_id_event_endpoints"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["event_id"],
+            ["outgoing_events.id"],
+            name=op.f("fk_event_deliveries_event_id_outgoing_events"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("event_id", "endpoint_id", name=op.f("pk_event_deliveries")),
+    )
+    op.create_index(
+        "ix_event_deliveries_waiting",
+        "event_deliveries",
+        ["endpoint_id", "next_attempt_at"],
+        postgresql_where="state = 'waiting'",
+    )
     op.create_table(
         "schedule_failures",
         required("name", sa.String(64)),

@@ -4,6 +4,7 @@
     recurring = "refused"            # or "allowed": whether monthly and annual gifts are taken
     refunds = "none"                # or "auto": a refund is a second line at the donor's bank
     campaign_progress = "hidden"    # or "shown": how far a campaign's goal is reached, in tenths
+    outgoing_events = "hidden"      # or "by_day": what other programs learn of a gift
     forbidden_descriptor_words = ["The Example", "example.news"]
 
     [texts.en]                      # instead of our own words, all six of them
@@ -58,6 +59,13 @@ class ProgressRule(StrEnum):
     SHOWN = "shown"
 
 
+class EventRule(StrEnum):
+    """What other programs of the newsroom learn of a gift by our events."""
+
+    HIDDEN = "hidden"  # nothing
+    BY_DAY = "by_day"  # figures without a pseudonym, its day, once that day is over
+
+
 class NoticeTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is shown before the amount, in one language."""
 
@@ -76,6 +84,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     recurring: RecurringRule = RecurringRule.REFUSED
     refunds: RefundRule = RefundRule.NONE
     campaign_progress: ProgressRule = ProgressRule.HIDDEN
+    outgoing_events: EventRule = EventRule.HIDDEN
     forbidden_descriptor_words: Annotated[tuple[DescriptorWord, ...], Meta(max_length=100)] = ()
     texts: dict[str, NoticeTexts] = {}
 

@@ -17,6 +17,7 @@ job_queue                     jobs, enqueued in the transaction of their cause
 logs                          JSON lines with an allow-list of fields
 metrics                       for Prometheus
 migrate                       bringing a database to a schema, as the owner
+outgoing_events               signed webhooks to the newsroom's own programs
 retries                       doing once more what failed
 schedule_failures             two in a row raise an alert
 service_role                  what the role of the service may do, asserted at each migration

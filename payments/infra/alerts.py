@@ -64,6 +64,7 @@ class AlertKind(StrEnum):
     WEBHOOKS_MISSING = "webhooks_missing"
     READERS_HIDDEN = "readers_hidden"
     ERASE_AT_STRIPE = "erase_at_stripe"
+    EVENT_ENDPOINT_DISABLED = "event_endpoint_disabled"
 
 
 MESSAGES = {
@@ -148,6 +149,10 @@ MESSAGES = {
     AlertKind.ERASE_AT_STRIPE: "Somebody was erased here; Stripe still holds who they are.",
     AlertKind.READERS_HIDDEN: (
         "A proxy before this service is not trusted: all readers share the limits of one network."
+    ),
+    AlertKind.EVENT_ENDPOINT_DISABLED: (
+        "Another program of ours has not taken our events for three days, or refuses them for "
+        "good; nothing is sent to it until a colleague turns it on again."
     ),
     AlertKind.MISSING_AT_STRIPE: "Stripe does not have something that we have.",
     AlertKind.MAIL_UNDELIVERABLE: (

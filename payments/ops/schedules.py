@@ -36,6 +36,7 @@ from payments.infra import (
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.infra.isolation import Step
+from payments.infra.outgoing_events import delivery
 from payments.mail import outbox, refusals
 from payments.risk import rate_limit, statement_descriptor
 from payments.safety import (
@@ -183,6 +184,7 @@ async def purge_expired(ctx: Context) -> None:
         _in_transaction(ctx, stripe_worklist.purge_erased),
         _in_transaction(ctx, outbox.purge),
         _in_transaction(ctx, refusals.purge),
+        _in_transaction(ctx, delivery.purge),
         _in_transaction(ctx, lambda session, _now: job_queue.prune(session)),
         lambda: retention.purge_expired(ctx),
     )
@@ -223,6 +225,8 @@ SCHEDULES = (
     Schedule(
         "notify_renewals_and_expiring_cards", "11 * * * *", notify_renewals_and_expiring_cards
     ),
+    # What other programs of the newsroom learn
+    Schedule("deliver_events", EVERY_MINUTE, delivery.enqueue_due),
     # What a person should look at
     Schedule("check_card_testing", EVERY_5_MINUTES, card_testing.scheduled_check),
     Schedule("check_integrity", "7 * * * *", check_integrity),

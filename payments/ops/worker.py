@@ -40,6 +40,7 @@ from payments.infra import (
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.infra.idle_connections import IdleConnections
+from payments.infra.outgoing_events import delivery
 from payments.mail import outbox
 from payments.ops import missing_objects, schedules
 from payments.ops.schedules import SCHEDULES, Schedule
@@ -72,6 +73,7 @@ JOB_HANDLERS: Mapping[str, JobHandler] = {
     reminders.CONFIRMATIONS_JOB: reminder_sender.send_confirmations,
     newsletter.CONFIRMATIONS_JOB: newsletter.send_confirmations,
     newsletter.DELIVERY_JOB: newsletter_delivery.deliver,
+    delivery.DELIVERY_JOB: delivery.deliver,
     subscriptions.CANCEL_JOB: cancellations.perform,
     subscriptions.SECOND_JOB: second_subscriptions.process,
     subscriptions.FORGIVE_JOB: debts.void_paused,

@@ -257,12 +257,27 @@ ALERTS = DataClass(
     ),
     {"alerts": "id kind object_id job opened_at closed_at"},
 )
+OUTGOING_EVENTS = DataClass(
+    gettext_noop(
+        "For the newsroom's own programs: that a gift was paid, refunded or disputed, or that a "
+        "monthly contribution began, changed, failed or ended, with its amount and its time. It "
+        "identifies nobody."
+    ),
+    gettext_noop("14 days, or until you erase it."),
+    {
+        "outgoing_events": "id kind fact occurred_at recorded_at contribution_id figures",
+        "event_deliveries": "event_id endpoint_id state attempts next_attempt_at last_attempt_at"
+        " problem response_status response_excerpt",
+    },
+)
 HOUSEKEEPING = DataClass(
     gettext_noop("Counts and markers that keep the service running. They identify nobody."),
     gettext_noop("Two years at most, or as long as they are needed."),
     {
         "integrity_checks": "check_name description failures checked_at",
         "reminder_counts": "month step number",
+        "event_endpoints": "id name sealed kinds created_at disabled_at disabled_reason"
+        " failing_since failures retry_at",
         "daily_totals_positions": "zone last_seq",
         "contributions": "dropped",
         "global_erasures": "erased_at adopt",
@@ -276,7 +291,7 @@ DATA_CLASSES = (
     ACCOUNTING_RECORDS, DONOR_IDENTIFIERS, SUBSCRIPTION_MAILS, SHORT_LIVED, ERASURES,
     ERASED_AT_STRIPE, REMINDERS,
     NEWSLETTER, SUPPRESSIONS, RATE_LIMITS, WEBHOOK_EVENTS, STAFF, AGGREGATE_COUNTS, CAMPAIGNS,
-    ALERTS, HOUSEKEEPING,
+    ALERTS, OUTGOING_EVENTS, HOUSEKEEPING,
 )  # fmt: skip
 NEVER_STORED = (
     gettext_noop("Your name, your e-mail address in clear, your phone, your postal address."),

@@ -68,6 +68,7 @@ ERASE_EVERYONE_SQL = (
     "DELETE FROM confirmation_mails",
     "DELETE FROM suppressed_addresses",
     "DELETE FROM outbox_mails",
+    "DELETE FROM outgoing_events",
     "DELETE FROM shown_pages",
     "DELETE FROM quarantines WHERE processed_at IS NOT NULL",
 )
@@ -90,7 +91,7 @@ RECORD_SQL = """
 TABLES_TO_VACUUM = (
     "alerts", "charges", "contributions", "daily_salts", "donor_customers", "donor_sessions",
     "donors", "emergency_stop_items", "erased_at_stripe", "erasures", "muted_subscriptions",
-    "newsletter_signups", "outbox_mails",
+    "event_deliveries", "newsletter_signups", "outbox_mails", "outgoing_events",
     "payment_intent_links", "procrastinate_events", "procrastinate_jobs", "reminders",
     "shown_pages", "sign_in_links", "subscription_changes", "subscriptions", "support_cases",
     "suppressed_addresses",

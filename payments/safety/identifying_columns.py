@@ -24,11 +24,13 @@ GONE: Mapping[str, str] = {
     "emergency_stop_items": "stripe_subscription_id",
     "erased_at_stripe": "stripe_object_id erased_at",
     "erasures": "address_hash erased_at",
+    "event_deliveries": "event_id endpoint_id next_attempt_at last_attempt_at response_excerpt",
     "muted_subscriptions": "stripe_subscription_id muted_at",
     "newsletter_signups": "privacy_version consented_at confirmed_at delivery_started_at"
     " next_attempt_at id address_hash address_ciphertext signed_up_at confirmation_sent_at"
     " ended_at",
     "outbox_mails": "id key subscription_id object_id created_at expires_at sent_at",
+    "outgoing_events": "id fact occurred_at recorded_at contribution_id figures",
     "payment_intent_links": "stripe_payment_intent_id",
     "quarantines": "stripe_charge_id flagged_at processed_at",
     "daily_salts": "day salt",
@@ -87,6 +89,7 @@ OTHERS: Mapping[str, str] = {
     "daily_totals_positions": "zone",
     "emergency_stop_items": "emergency_stop_id",
     "emergency_stops": "id decided_at proved_at left_at_stripe lifted_at",
+    "event_endpoints": "id name sealed kinds created_at disabled_at failing_since retry_at",
     "global_erasures": "erased_at adopt",
     "import_cursors": "name reached_at",
     "integrity_checks": "check_name description failures checked_at",

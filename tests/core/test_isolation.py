@@ -17,7 +17,8 @@ REASONS = {
         ops/reconcile:_differences_of _not_at_stripe
         ops/reconcile:_repair signups/confirmation:send_confirmations
         safety/emergency_stop:carry_out _for_each work
-        safety/stop_lists:read_all""",
+        safety/stop_lists:read_all
+        infra/outgoing_events/delivery:deliver""",
     "it only has to do with rows of ours, in one transaction, done once more as a whole": """
         accounting/integrity:_check_and_alert _snapshot_failures
         accounting/month_snapshots:invalidate_since find_differences
@@ -46,6 +47,7 @@ REASONS = {
         infra/retries:retry_exhausted giving/second_subscriptions:enqueue_pauses
         safety/quarantine_response:resume signups/newsletter_delivery:enqueue_due retry_stuck
         signups/reminder_sender:enqueue_due webhooks/sweeps:sync_events
+        infra/outgoing_events/delivery:enqueue_due
         webhooks/sweeps:sync_overdue _enqueue""",
     "its parts are of one thing, which is done whole or not at all": """
         accounting/close_pack:_write_files _program_files accounting/integrity:_check_stripe_balance

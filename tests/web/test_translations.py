@@ -43,6 +43,7 @@ ENGLISH = (
     "giving/campaign_attribution.py",
     "giving/campaigns.py",
     "infra/audit_log.py",
+    "infra/outgoing_events",
     "safety/emergency_stop.py",
     "safety/global_erasure.py",
     "safety/quarantine_response.py",

@@ -28,6 +28,10 @@ ALERTS_URL = "/staff/alerts"
 MAX_ALERT_ID = 2**31 - 1  # of the column
 ALERTS_PER_PAGE = 50
 INSTRUCTIONS = {
+    AlertKind.EVENT_ENDPOINT_DISABLED: (
+        "Look at Finance, Events why it refuses; have it mended, and turn the endpoint on again. "
+        "What waits for it is sent then, unless it is more than 14 days old."
+    ),
     AlertKind.IMPORTED: (
         "Look at it at Stripe: who made it there, and should they have? It is in the books "
         "either way."
