@@ -679,7 +679,7 @@ def drop_tables() -> None:
     op.execute("""
         DROP TABLE
             donors, erasures, erased_at_stripe, global_erasures, sign_in_links, donor_customers,
-            donor_sessions, staff, used_challenges, staff_linked_accounts, staff_links,
+            donor_sessions, staff, used_challenges, api_tokens, staff_linked_accounts, staff_links,
             staff_passkeys, staff_sessions, article_counts, campaign_impressions, campaigns,
             charges, subscription_changes, contributions, payment_intent_links, subscriptions,
             balance_transactions, unposted_transactions, ledger_entries, disputes,
@@ -804,6 +804,36 @@ def staff_tables() -> None:
         required("challenge_sha256", sa.LargeBinary),
         required("expires_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("challenge_sha256", name=op.f("pk_used_challenges")),
+    )
+    op.create_table(
+        "api_tokens",
+        required("id", ROW_ID),
+        required("staff_id", ROW_ID),
+        required("name", sa.String(60)),
+        required("prefix", sa.String(12)),
+        required("token_sha256", sa.LargeBinary),
+        required("scopes", sa.String(200)),
+        required("created_at", TIMESTAMP),
+        required("expires_at", TIMESTAMP),
+        optional("revoked_at", TIMESTAMP),
+        optional("last_used_on", sa.Date),
+        sa.CheckConstraint("expires_at > created_at", name=op.f("ck_api_tokens_expires_later")),
+        sa.ForeignKeyConstraint(
+            ["staff_id"],
+            ["staff.id"],
+            name=op.f("fk_api_tokens_staff_id_staff"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_tokens")),
+        sa.UniqueConstraint("prefix", name=op.f("uq_api_tokens_prefix")),
+    )
+    op.create_index(op.f("ix_api_tokens_staff_id"), "api_tokens", ["staff_id"])
+    op.create_index(
+        "uq_api_tokens_name",
+        "api_tokens",
+        ["name"],
+        unique=True,
+        postgresql_where="revoked_at IS NULL",
     )
     op.create_table(
         "staff_linked_accounts",

@@ -45,6 +45,9 @@ class AuditAction(StrEnum):
     ACCESS_END_CHANGED = "access_end_changed"
     COLLEAGUE_REMOVED = "colleague_removed"
     DATA_EXPORTED = "data_exported"
+    API_TOKEN_CREATED = "api_token_created"  # noqa: S105 - an action
+    API_TOKEN_USED = "api_token_used"  # noqa: S105 - for the first time on a day
+    API_TOKEN_REVOKED = "api_token_revoked"  # noqa: S105 - an action
     ALERT_CLOSED = "alert_closed"
     ALERT_RETRIED = "alert_retried"
     ACCOUNT_MAP_CHANGED = "account_map_changed"

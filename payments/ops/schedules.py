@@ -49,7 +49,7 @@ from payments.safety import (
 )
 from payments.settlement import disputes, importer, refund_notices, refund_requests
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
-from payments.staff import sessions
+from payments.staff import api_tokens, sessions
 from webhooks import arrival, endpoint, sweeps
 
 EVERY_MINUTE = "* * * * *"
@@ -179,6 +179,7 @@ async def purge_expired(ctx: Context) -> None:
     await isolation.run_steps(
         _in_transaction(ctx, contribution_start.purge_idempotency_keys),
         _in_transaction(ctx, sessions.purge_expired),
+        _in_transaction(ctx, api_tokens.purge_ended),
         _in_transaction(ctx, support_cases.purge_expired),
         _in_transaction(ctx, donors.purge_erasures),
         _in_transaction(ctx, stripe_worklist.purge_erased),

@@ -217,6 +217,8 @@ STAFF = DataClass(
         "used_challenges": "challenge_sha256 expires_at",
         "audit_entries": "seq recorded_at staff_id name action object_id reason",
         "account_maps": "saved_by",
+        "api_tokens": "id staff_id name prefix token_sha256 scopes created_at expires_at"
+        " revoked_at last_used_on",
         "corrections": "proposed_by proposed_by_id",
         "correction_decisions": "decided_by decided_by_id",
         "period_closings": "closed_by reopened_by",

@@ -82,6 +82,8 @@ BOOKS: Mapping[str, str] = {
 # Of colleagues, of the service, or of nobody. Alerts that lead to a person are deleted as well.
 OTHERS: Mapping[str, str] = {
     "alerts": "object_id job opened_at closed_at",
+    "api_tokens": "id staff_id name prefix token_sha256 scopes created_at expires_at revoked_at"
+    " last_used_on",
     "article_counts": "day article",
     "audit_entries": "recorded_at staff_id name action object_id reason",
     "campaign_impressions": "campaign variant day",

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.infra import audit_log
 from payments.infra.audit_log import AuditAction
-from payments.staff import accounts, oidc, sessions
+from payments.staff import accounts, api_tokens, oidc, sessions
 from payments.staff.accounts import Role, Staff
 from payments.staff.passkeys import StaffPasskey
 
@@ -25,6 +25,8 @@ async def change_role(
     change = f"{colleague.role} to {role}"
     colleague.role = role
     await sessions.revoke_access(session, colleague)
+    if role not in api_tokens.TOKEN_ROLES:
+        await api_tokens.revoke_all_of(session, colleague, now=now, by=by)
     await accounts.record_action_on(
         session, AuditAction.ROLE_CHANGED, colleague, by=by, reason=change, now=now
     )
@@ -56,6 +58,7 @@ async def remove(
     """Remove a colleague. Their row and their entries in the audit log stay."""
     colleague.removed_at = now
     await sessions.revoke_access(session, colleague)
+    await api_tokens.revoke_all_of(session, colleague, now=now, by=by)
     await accounts.record_action_on(
         session, AuditAction.COLLEAGUE_REMOVED, colleague, by=by, now=now
     )
@@ -73,10 +76,13 @@ async def sign_out_everybody(session: AsyncSession, *, now: datetime) -> int:
 async def revoke_credentials(
     session: AsyncSession, colleague: Staff, *, by: Staff | None = None, now: datetime
 ) -> None:
-    """Delete a colleague's passkeys and linked account: a device is lost that may open both."""
+    """Delete a colleague's passkeys and linked account, and end their API tokens: a device is lost
+    that may open the two and have made the third.
+    """
     await oidc.delete_linked_account(session, colleague)
     await session.execute(delete(StaffPasskey).where(StaffPasskey.staff_id == colleague.id))
     await sessions.revoke_access(session, colleague)
+    await api_tokens.revoke_all_of(session, colleague, now=now, by=by)
     object_id = f"all of {colleague.name}"
     if by is None:
         await audit_log.record(session, AuditAction.PASSKEY_REMOVED, object_id=object_id, now=now)

@@ -18,6 +18,7 @@ account           a donor's account
 api               the API for programs
 donate            the donation form and the way to Stripe Checkout
 finance           the books, for finance
+finance_api       the same figures, for programs with a token
 staff             signing in of colleagues, and who may open which page
 support           one donor at a time, for support
 bearer_token      how tools of the operator show who they are

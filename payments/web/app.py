@@ -36,6 +36,7 @@ from payments.web import (
     demo_inbox,
     errors,
     finance,
+    finance_api,
     form_answers,
     health,
     origins,
@@ -50,11 +51,21 @@ from payments.web.api import campaigns as campaigns_api
 from payments.web.api import contributions, mail_events, reminders
 from payments.web.api import newsletter as newsletter_api
 from payments.web.donate import embed, form, safety, thanks
+from payments.web.finance_api import access
 from payments.web.form_answers import PostRedirectGet
 from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
 from payments.web.request_spelling import RequestSpelling
-from payments.web.staff import accounts, alerts, auth, campaigns, guards, sign_in, sso
+from payments.web.staff import (
+    accounts,
+    alerts,
+    api_tokens,
+    auth,
+    campaigns,
+    guards,
+    sign_in,
+    sso,
+)
 from payments.web.support import pages as support_pages
 from webhooks import routes
 from webhooks.intake import Inbox
@@ -102,7 +113,7 @@ def check_settings(app_settings: Settings) -> None:
 
 def attach(app: Litestar, ctx: Context) -> None:
     """Make an application answer from this context, whose settings gave the app its options."""
-    app.before_send = [security_headers.header_hook(ctx.settings)]
+    app.before_send = [access.add_headers, security_headers.header_hook(ctx.settings)]
     app.state = State(
         {
             "ctx": ctx,
@@ -166,6 +177,8 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
         campaigns.CampaignPages,
         support_pages.SupportPages,
         *finance.routes(),
+        *finance_api.routes(),
+        api_tokens.ApiTokenPages,
         *WEBHOOK_HANDLERS,
         health.seen_client,
         health.metrics,
@@ -227,6 +240,7 @@ def build(
     )
     csrf.check_routes(app)
     guards.check_routes(app)
+    access.check_routes(app)
     return app
 
 

@@ -38,6 +38,7 @@ REASONS = {
         safety/retention:purge_expired safety/stop_items:add safety/support_cases:view_case
         settlement/disputes:_update_alerts refresh_alerts settlement/importer:ledger_balance
         settlement/refund_requests:_resolve_expired staff/passkeys:remove
+        staff/api_tokens:revoke_all_of
         signups/newsletter_delivery:purge signups/signup:destroy_keys
         signups/signup:destroy_orphaned_keys""",
     "it only enqueues jobs, each of which fails by itself": """

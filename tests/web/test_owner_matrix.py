@@ -19,6 +19,7 @@ from payments.mail import links
 from payments.staff import accounts
 from payments.staff.accounts import Role
 from payments.web.app import create_app
+from payments.web.finance_api import access
 from payments.web.staff import guards
 from tests.support.database import copy_database
 from tests.support.donor import OTHER_EMAIL, SAME_ORIGIN_HEADERS, Donor, open_donor_browser
@@ -170,7 +171,8 @@ async def test_every_route_says_whose_it_is(house: House, tmp_path: Path) -> Non
     values = {**house.room.settings.model_dump(), **demo}
     app = create_app(type(house.room.settings).model_validate(values))
     staff = {rule.route for rule in guards.access_rules(app)}
-    assert routes_of(app) - staff - set(POLICY) == set(), "say in PAGES whose these are"
+    programs = {f"{method} {path}" for method, path, _ in access.operations(app)}
+    assert routes_of(app) - staff - programs - set(POLICY) == set(), "say in PAGES whose these are"
     assert set(POLICY) - routes_of(app) == set(), "these are no longer served"
 
 
@@ -252,6 +254,15 @@ async def test_staff_pages_are_for_staff(house: House) -> None:
         assert (await house.asks(house.owner, route)).status_code == 401
         status = (await house.asks(house.others["staff"], route)).status_code
         assert status in STAFF_STATUSES.get(route, (200,)), route
+
+
+async def test_the_api_of_finance_is_for_programs_with_a_token(house: House) -> None:
+    operations = access.operations(app_of(house.room))
+    assert len(operations) > 10
+    for method, path, _ in operations:
+        for actor in (house.owner, *house.others.values()):
+            answer = await actor.web.request(method, re.sub(r"{\w+}", "x", path))
+            assert answer.status_code == 401, path
 
 
 async def test_a_session_of_staff_is_none_of_a_donors_and_the_other_way_round(

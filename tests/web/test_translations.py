@@ -37,6 +37,7 @@ ENGLISH = (
     "settlement",
     "staff",
     "web/finance",
+    "web/finance_api",
     "web/staff",
     "web/support",
     "core/campaign_parser.py",
@@ -68,6 +69,7 @@ ENGLISH_CODES = {
     *("passkey-refused", "permission-denied", "step-up-required", "too-many-searches"),
     *("provider-unavailable", "sso-refused"),
     *("refund-not-possible", "refund-too-much"),
+    *("token-refused", "scope-missing", "too-many-calls"),
 }
 # An amount's errors write their sentences where they call their parent.
 AMOUNT_ERRORS = {"money.py", "amount_input.py"}

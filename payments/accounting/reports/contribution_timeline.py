@@ -57,7 +57,7 @@ _CONTRIBUTION = text(
 )
 # `place` is the order of events that happened at the same moment.
 _TIMELINE = text(
-    f"""
+    """
     WITH its_subscriptions AS (
         SELECT stripe_subscription_id AS id FROM subscriptions WHERE contribution_id = :id
     ),
@@ -102,14 +102,14 @@ _TIMELINE = text(
     SELECT at, kind, description, detail, amount, currency
       FROM timeline
      ORDER BY at, place, detail, description
-     LIMIT {MAX_EVENTS + 1}
+     LIMIT :limit
     OFFSET :offset
-    """  # noqa: S608 - a constant
+    """
 )
 
 
 async def get(
-    session: AsyncSession, contribution_id: str, *, offset: int = 0
+    session: AsyncSession, contribution_id: str, *, offset: int = 0, size: int = MAX_EVENTS
 ) -> tuple[ContributionSummary, Sequence[TimelineEvent], int | None]:
     """Return a contribution and a page of what happened to it, oldest first: what is after so many
     events, and after how many the next page begins. Raises NotFound.
@@ -117,7 +117,7 @@ async def get(
     row = (await session.execute(_CONTRIBUTION, {"id": contribution_id})).one_or_none()
     if row is None:
         raise NotFound("There is no contribution with this id.")
-    rows = await session.execute(_TIMELINE, {"id": contribution_id, "offset": offset})
-    events = [TimelineEvent(*event) for event in rows]
-    more = offset + MAX_EVENTS if len(events) > MAX_EVENTS else None
-    return ContributionSummary(*row), events[:MAX_EVENTS], more
+    params = {"id": contribution_id, "offset": offset, "limit": size + 1}
+    events = [TimelineEvent(*event) for event in await session.execute(_TIMELINE, params)]
+    more = offset + size if len(events) > size else None
+    return ContributionSummary(*row), events[:size], more

@@ -105,7 +105,7 @@ _ITEMS = text(
        AND item.balance_transaction IS DISTINCT FROM (
            SELECT balance_transaction FROM payouts WHERE stripe_payout_id = :id)
      ORDER BY bt.occurred_at NULLS FIRST, item.balance_transaction
-     LIMIT {MAX_ITEMS + 1}
+     LIMIT :limit
     OFFSET :offset
     """  # noqa: S608 - constants only
 )
@@ -118,6 +118,7 @@ async def list_page(
     *,
     currency: str | None = None,
     before: str | None = None,
+    size: int = PAGE_SIZE,
 ) -> tuple[Sequence[PayoutSummary], str | None]:
     """Return the newest payouts that were made in a period, or those before one, and the id that
     the next page begins before.
@@ -140,11 +141,11 @@ async def list_page(
         ],
         {"zone": zone.key},
     )
-    query = _SUMMARY_SQL.format(conditions=conditions, limit=PAGE_SIZE + 1)
+    query = _SUMMARY_SQL.format(conditions=conditions, limit=size + 1)
     rows = await session.execute(text(query), params)
     payouts = [PayoutSummary(*row) for row in rows]
-    more = payouts[PAGE_SIZE - 1].id if len(payouts) > PAGE_SIZE else None
-    return payouts[:PAGE_SIZE], more
+    more = payouts[size - 1].id if len(payouts) > size else None
+    return payouts[:size], more
 
 
 async def list_all(
@@ -181,7 +182,7 @@ class PayoutItem:
 
 
 async def get(
-    session: AsyncSession, payout_id: str, *, offset: int = 0
+    session: AsyncSession, payout_id: str, *, offset: int = 0, size: int = MAX_ITEMS
 ) -> tuple[PayoutSummary, Sequence[PayoutItem], int | None]:
     """Return a payout with a page of its items: those after so many, and after how many the next
     begins. Raises NotFound.
@@ -192,7 +193,7 @@ async def get(
     row = (await session.execute(_SUMMARY, {"id": payout_id})).one_or_none()
     if row is None:
         raise not_found
-    rows = await session.execute(_ITEMS, {"id": payout_id, "offset": offset})
-    items = [PayoutItem(*item) for item in rows]
-    more = offset + MAX_ITEMS if len(items) > MAX_ITEMS else None
-    return PayoutSummary(*row), items[:MAX_ITEMS], more
+    params = {"id": payout_id, "offset": offset, "limit": size + 1}
+    items = [PayoutItem(*item) for item in await session.execute(_ITEMS, params)]
+    more = offset + size if len(items) > size else None
+    return PayoutSummary(*row), items[:size], more

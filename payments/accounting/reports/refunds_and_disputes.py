@@ -33,7 +33,12 @@ class RefundRow:
 
 
 async def list_refunds(
-    session: AsyncSession, zone: ZoneInfo, period: Period, *, before: str | None = None
+    session: AsyncSession,
+    zone: ZoneInfo,
+    period: Period,
+    *,
+    before: str | None = None,
+    size: int = PAGE_SIZE,
 ) -> tuple[Sequence[RefundRow], str | None]:
     """Return the newest refunds that were asked for in a period, or those before one, and the id
     that the next page begins before.
@@ -64,11 +69,11 @@ async def list_refunds(
       LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
      WHERE {conditions}
      ORDER BY r.requested_at DESC, r.id DESC
-     LIMIT {PAGE_SIZE + 1}
+     LIMIT {size + 1}
     """  # noqa: S608 - constants only
     refunds = [RefundRow(*row) for row in await session.execute(text(query), params)]
-    more = refunds[PAGE_SIZE - 1].id if len(refunds) > PAGE_SIZE else None
-    return refunds[:PAGE_SIZE], more
+    more = refunds[size - 1].id if len(refunds) > size else None
+    return refunds[:size], more
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +97,15 @@ class DisputeRow:
 
 
 _NEEDS_RESPONSE_STATUSES_SQL = sql_text.in_list(NEEDS_RESPONSE_STATUSES)
-_DISPUTES_SQL = f"""
+_DISPUTES_SQL = """
     SELECT d.stripe_dispute_id, d.opened_at, d.status, d.amount, d.currency, d.reason,
            d.evidence_due_at, d.evidence_submitted, link.contribution_id
       FROM disputes d
       LEFT JOIN charges c ON c.stripe_charge_id = d.stripe_charge_id
       LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
-     WHERE {{conditions}}
+     WHERE {conditions}
+"""
+_BY_URGENCY_SQL = f"""
      ORDER BY d.status IN {_NEEDS_RESPONSE_STATUSES_SQL} DESC,
               CASE WHEN d.status IN {_NEEDS_RESPONSE_STATUSES_SQL}
                    THEN d.evidence_due_at END NULLS LAST,
@@ -106,7 +113,7 @@ _DISPUTES_SQL = f"""
               d.stripe_dispute_id
      LIMIT :limit
     OFFSET :offset
-"""  # noqa: S608 - constants only
+"""
 
 
 async def list_disputes(
@@ -122,7 +129,40 @@ async def list_disputes(
         ],
         {"zone": zone.key, "limit": PAGE_SIZE + 1, "offset": offset},
     )
-    rows = await session.execute(text(_DISPUTES_SQL.format(conditions=conditions)), params)
-    disputes = [DisputeRow(*row) for row in rows]
+    query = _DISPUTES_SQL.format(conditions=conditions) + _BY_URGENCY_SQL
+    disputes = [DisputeRow(*row) for row in await session.execute(text(query), params)]
     more = offset + PAGE_SIZE if len(disputes) > PAGE_SIZE else None
     return disputes[:PAGE_SIZE], more
+
+
+async def list_disputes_by_day(
+    session: AsyncSession,
+    zone: ZoneInfo,
+    period: Period,
+    *,
+    before: str | None = None,
+    size: int = PAGE_SIZE,
+) -> tuple[Sequence[DisputeRow], str | None]:
+    """Return the newest disputes that were opened in a period, or those before one, and the id that
+    the next page begins before.
+    """
+    conditions, params = sql_text.where(
+        [
+            ("since", sql_text.local_day_condition("d.opened_at", ">=", "since"), period.since),
+            ("until", sql_text.local_day_condition("d.opened_at", "<", "until"), period.until),
+            (
+                "before",
+                """(d.opened_at, d.stripe_dispute_id) < (
+           SELECT opened_at, stripe_dispute_id FROM disputes WHERE stripe_dispute_id = :before)""",
+                before,
+            ),
+        ],
+        {"zone": zone.key},
+    )
+    query = f"""{_DISPUTES_SQL.format(conditions=conditions)}
+     ORDER BY d.opened_at DESC, d.stripe_dispute_id DESC
+     LIMIT {size + 1}
+    """
+    disputes = [DisputeRow(*row) for row in await session.execute(text(query), params)]
+    more = disputes[size - 1].id if len(disputes) > size else None
+    return disputes[:size], more

@@ -36,6 +36,7 @@ NAVIGATION = (
     ("/finance/audit", "Audit"),
     ("/staff/campaigns", "Campaigns"),
     ("/staff/alerts", "Alerts"),
+    ("/staff/tokens", "Tokens"),
     ("/staff", "You"),
 )
 

@@ -48,12 +48,12 @@ class MonthPages(Controller):
     ) -> Response[str]:
         """Every month of a period, newest first, each beside the same month a year before."""
         params, of_period = filters.period_or_default(ctx, request.query_params)
-        chosen = _parse_filters(request.query_params)
+        chosen = parse_filters(request.query_params)
         zone = ctx.settings.accounting_zoneinfo
         async with ctx.sessions() as session:
             totals = await monthly.by_month(session, zone, **days_of(of_period), **chosen)
             before = await _nets_a_year_before(session, zone, of_period, chosen)
-            others = await _other_income(ctx, session, days_of(of_period), chosen)
+            others = await list_other_income(ctx, session, days_of(of_period), chosen)
         query = query_string(**params, **filters.pick(request.query_params, FILTER_NAMES))
         return await layout.render(
             ctx,
@@ -79,7 +79,7 @@ class MonthPages(Controller):
     ) -> Response[bytes]:
         """Return the same totals as a file, those of other income among them."""
         _, of_period = filters.period_or_default(ctx, request.query_params)
-        chosen = _parse_filters(request.query_params)
+        chosen = parse_filters(request.query_params)
         async with ctx.sessions() as session:
             lines = await other_income.beside_contributions(
                 session, ctx.settings.accounting_zoneinfo, **days_of(of_period), **chosen
@@ -108,7 +108,7 @@ async def _nets_a_year_before(
     }
 
 
-async def _other_income(
+async def list_other_income(
     ctx: Context,
     session: AsyncSession,
     days: Mapping[str, Any],
@@ -144,7 +144,7 @@ def _other_income_table(months: Sequence[MonthlyTotal]) -> Table:
     return table("other-income", "Other income: in no total above", columns, rows)
 
 
-def _parse_filters(params: Mapping[str, str]) -> dict[str, Any]:  # monthly's own arguments
+def parse_filters(params: Mapping[str, str]) -> dict[str, Any]:  # monthly's own arguments
     """Read the filters of an address. Raises InvalidField for one that makes no sense."""
     chosen = {name: filters.filter_value(params, name) for name in FILTER_NAMES}
     return {name: value for name, value in chosen.items() if value is not None}

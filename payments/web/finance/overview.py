@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 from payments.accounting import integrity
 from payments.accounting.reports import monthly, period_totals
 from payments.accounting.reports.monthly import MonthlyTotal
+from payments.accounting.reports.period import Period
 from payments.core.calendar import first_of_month, months_before, next_month
 from payments.infra import charts
 from payments.infra.context import Context
@@ -53,10 +54,8 @@ class OverviewPages(Controller):
         today, query = filters.today(ctx), request.query_params
         currency = filters.filter_value(query, "currency")
         params, of_period = filters.period_or_default(ctx, query, f"{today:%Y-%m}")
-        # The charts end with the period's last month that has begun.
-        last = min(today, (of_period.until or next_month(today)) - timedelta(days=1))
-        month, zone = first_of_month(last), ctx.settings.accounting_zoneinfo
-        since = min(months_before(month, MONTHS_SHOWN - 1), date(month.year - 1, 1, 1))
+        since, month = months_shown(of_period, today)
+        zone = ctx.settings.accounting_zoneinfo
         year_before = of_period.up_to(today).year_before()
         async with ctx.sessions() as session:
             totals = await monthly.by_month(session, zone, since=since, until=next_month(month))
@@ -102,6 +101,15 @@ class OverviewPages(Controller):
             ],
             checked_at=format_datetime(ctx, checks[0].checked_at) if checks else "",
         )
+
+
+def months_shown(of_period: Period, today: date) -> tuple[date, date]:
+    """Return the first and the last month that are shown with a period: the last is its last one
+    that has begun.
+    """
+    last = min(today, (of_period.until or next_month(today)) - timedelta(days=1))
+    month = first_of_month(last)
+    return min(months_before(month, MONTHS_SHOWN - 1), date(month.year - 1, 1, 1)), month
 
 
 def _main_currency(totals: Sequence[MonthlyTotal], default_currency: str) -> str:

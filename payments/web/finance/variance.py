@@ -1,5 +1,8 @@
 """Variance: why net differs between two periods, as a sentence, a waterfall and a table."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
@@ -78,26 +81,8 @@ class VariancePages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Two periods to the cent: the last month that is over and the one before unless asked."""
-        query = request.query_params
-        last_month = f"{months_before(filters.today(ctx), 1):%Y-%m}"
-        params, later = filters.period_or_default(ctx, query, last_month)
-        against = query.get("against") or JUST_BEFORE
-        if against not in AGAINST_LABELS:
-            raise InvalidField(f"against: one of {', '.join(AGAINST_LABELS)}.", field="against")
-        earlier = later.year_before() if against == YEAR_BEFORE else later.just_before()
-        if earlier is None:
-            raise InvalidField(
-                "to: this page compares two periods of one length. Choose a period, or give both"
-                " days.",
-                field="to",
-            )
-        if later.since and earlier.until and earlier.until > later.since:
-            raise InvalidField(
-                "against: the period is longer than a year, so the one a year before is not over"
-                " when it begins. Choose a shorter one.",
-                field="against",
-            )
-        currency = filters.filter_value(query, "currency") or ctx.settings.default_currency
+        asked = parse_question(ctx, request.query_params)
+        earlier, later, currency = asked.earlier, asked.later, asked.currency
         async with ctx.sessions() as session:
             net_variance = await variance.net_variance(
                 session,
@@ -113,13 +98,49 @@ class VariancePages(Controller):
             title="Why did net change?",
             active_url="/finance",
             until=later.until,
-            picker=filters.period_picker(ctx, params),
-            against=filters.select_options(tuple(AGAINST_LABELS.items()), against),
+            picker=filters.period_picker(ctx, asked.params),
+            against=filters.select_options(tuple(AGAINST_LABELS.items()), asked.against),
             currencies=filters.currency_options(currency, every=""),
             sentence=_variance_sentence(net_variance, currency, later),
             waterfall=await _waterfall_chart(net_variance, currency, earlier, later),
             table=_causes_table(net_variance, currency, earlier, later),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Two periods of one currency, as an address has them. `params` are those of its period."""
+
+    params: Mapping[str, str]
+    against: str
+    earlier: Period
+    later: Period
+    currency: str
+
+
+def parse_question(ctx: Context, query: Mapping[str, str]) -> Question:
+    """Return what an address asks; the last month that is over and the one before unless it says
+    more. Raises InvalidField.
+    """
+    last_month = f"{months_before(filters.today(ctx), 1):%Y-%m}"
+    params, later = filters.period_or_default(ctx, query, last_month)
+    against = query.get("against") or JUST_BEFORE
+    if against not in AGAINST_LABELS:
+        raise InvalidField(f"against: one of {', '.join(AGAINST_LABELS)}.", field="against")
+    earlier = later.year_before() if against == YEAR_BEFORE else later.just_before()
+    if earlier is None:
+        raise InvalidField(
+            "to: this page compares two periods of one length. Choose a period, or give both days.",
+            field="to",
+        )
+    if later.since and earlier.until and earlier.until > later.since:
+        raise InvalidField(
+            "against: the period is longer than a year, so the one a year before is not over"
+            " when it begins. Choose a shorter one.",
+            field="against",
+        )
+    currency = filters.filter_value(query, "currency") or ctx.settings.default_currency
+    return Question(params, against, earlier, later, currency)
 
 
 def _variance_sentence(net_variance: NetVariance, currency: str, later: Period) -> str:

@@ -2,6 +2,7 @@
 
 accounts         one's own account, and those of others
 alerts           what each means, and closing one
+api_tokens       what programs read the books with
 auth             asks a colleague who they are
 campaign_form    a config as fields, and back
 campaigns        writing, previewing, comparing

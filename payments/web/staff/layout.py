@@ -6,6 +6,7 @@ from litestar import Response
 
 from payments.infra.context import Context
 from payments.staff.accounts import Role, Staff
+from payments.staff.api_tokens import TOKEN_ROLES
 from payments.web import rendering, security_headers
 from payments.web.staff.guards import (
     ADMIN_ROLES,
@@ -39,6 +40,7 @@ NAVIGATION = (
     NavigationItem("/staff/campaigns", "Campaigns", FINANCE_ROLES),
     NavigationItem("/staff/alerts", "Alerts", BOOKS_READERS),
     NavigationItem("/finance/audit", "Audit", BOOKS_READERS),
+    NavigationItem("/staff/tokens", "Tokens", TOKEN_ROLES),
     NavigationItem("/staff/colleagues", "Colleagues", ADMIN_ROLES),
     NavigationItem("/staff", "You", ALL_ROLES),
 )

@@ -1,0 +1,391 @@
+"""Sums for programs: the overview, months, why net changed, sources and reminders."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+
+import msgspec
+from litestar import Controller, get
+from litestar.di import NamedDependency
+
+from payments.accounting import integrity
+from payments.accounting.reports import monthly, period_totals, sources, variance
+from payments.accounting.reports.monthly import MonthlyTotal
+from payments.core.calendar import months_before, next_month
+from payments.giving import article_counts, campaign_totals
+from payments.infra.context import Context
+from payments.signups import reminder_stats
+from payments.staff.api_tokens import TokenScope
+from payments.web.finance import filters
+from payments.web.finance import months as month_pages
+from payments.web.finance import overview as overview_page
+from payments.web.finance import reminder_stats as reminder_page
+from payments.web.finance import variance as variance_page
+from payments.web.finance_api.access import API_PREFIX, TokenOnly
+from payments.web.finance_api.answers import (
+    About,
+    Days,
+    about,
+    days,
+    month,
+    month_of,
+    refusals,
+    shape,
+    shape_all,
+)
+from payments.web.finance_api.parameters import PERIOD_PARAMETERS
+from payments.web.forms import AnyRequest
+
+READ_REPORTS = TokenOnly(TokenScope.REPORTS)
+
+
+class CurrencySum(msgspec.Struct, frozen=True):
+    """Sums of one currency. `net` = `gross` - `fees` - `refunds` - `disputes`. `payers` are
+    contributions that paid, each once in a month; `first_time_payers` those of them that paid for
+    the first time.
+    """
+
+    currency: str
+    payments: int
+    payers: int
+    first_time_payers: int
+    gross: int
+    fees: int
+    refunds: int
+    disputes: int
+    net: int
+
+
+class MonthLine(msgspec.Struct, frozen=True):
+    """Sums of one month, frequency and currency. The frequency `none` is what belongs to no
+    contribution, `other` is other income.
+    """
+
+    month: str
+    frequency: str
+    currency: str
+    payments: int
+    payers: int
+    first_time_payers: int
+    gross: int
+    fees: int
+    refunds: int
+    disputes: int
+    net: int
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A statement about the books, and what breaks it."""
+
+    name: str
+    description: str
+    passed: bool
+    failures: Sequence[str]
+    checked_at: datetime
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """A period by currency, the same a year before, the months that lead to it, and whether the
+    books agree with themselves.
+    """
+
+    about: About
+    period: Days
+    year_before: Days | None
+    totals: Sequence[CurrencySum]
+    totals_year_before: Sequence[CurrencySum]
+    by_month: Sequence[MonthLine]
+    integrity_checks: Sequence[Check]
+
+
+class Months(msgspec.Struct, frozen=True):
+    """The months of a period, newest first. Other income is in no total."""
+
+    about: About
+    period: Days
+    totals: Sequence[CurrencySum]
+    lines: Sequence[MonthLine]
+    other_income: Sequence[MonthLine]
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """By how much one cause changed net, and of how many contributions, where it is of any."""
+
+    cause: str
+    amount: int
+    contributions: int | None
+
+
+class Why(msgspec.Struct, frozen=True):
+    """Net of two periods; the causes add up to `change` exactly."""
+
+    about: About
+    currency: str
+    earlier: Days
+    later: Days
+    net_earlier: int
+    net_later: int
+    change: int
+    causes: Sequence[Cause]
+
+
+class CampaignLine(msgspec.Struct, frozen=True):
+    """A campaign in one currency. `campaign` is null for what came by none; `is_other` is what is
+    merged of campaigns that few contributed by.
+    """
+
+    campaign: str | None
+    is_other: bool
+    currency: str
+    payers: int
+    payments: int
+    first_payments: int
+    renewals: int
+    fees: int
+    reversals: int
+    net: int
+
+
+class ArticleLine(msgspec.Struct, frozen=True):
+    """An article, and how many gifts began with it at least, in steps of ten."""
+
+    article: str
+    gifts_at_least: int
+
+
+class SponsorLine(msgspec.Struct, frozen=True):
+    """What a sponsor is to be asked for: `percent` of what was given, `ceiling` at most."""
+
+    campaign: str
+    sponsor: str
+    ends_on: date
+    currency: str
+    given: int
+    percent: int
+    ceiling: int
+    to_ask: int
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """Net by campaign, articles, and what sponsors are to be asked for, which is in no sum."""
+
+    about: About
+    period: Days
+    campaigns: Sequence[CampaignLine]
+    articles: Sequence[ArticleLine]
+    claims: Sequence[SponsorLine]
+
+
+class CurrencyAmount(msgspec.Struct, frozen=True):
+    """An amount of minor units."""
+
+    amount: int
+    currency: str
+
+
+class ReminderLine(msgspec.Struct, frozen=True):
+    """A month of reminders. A count is null where it is of few; `given` is empty unless each of its
+    amounts is of enough.
+    """
+
+    month: str
+    signed_up: int | None
+    confirmed: int | None
+    sent: int | None
+    opened: int | None
+    missed: int | None
+    calendar_files: int | None
+    gave: int | None
+    given: Sequence[CurrencyAmount]
+
+
+class Reminders(msgspec.Struct, frozen=True):
+    """The last two years of reminders. A count below `min_group_size` is null."""
+
+    about: About
+    min_group_size: int
+    months: Sequence[ReminderLine]
+
+
+class ReportsApi(Controller):
+    """Sums, each as on its page."""
+
+    path = API_PREFIX
+    tags = ("Reports",)
+    guards = [READ_REPORTS]  # noqa: RUF012 - litestar's own
+
+    @get(
+        "/overview",
+        operation_id="getOverview",
+        summary="A period by currency, and the months that lead to it",
+        parameters=(*PERIOD_PARAMETERS, "currency"),
+        responses=refusals(),
+    )
+    async def overview(self, ctx: NamedDependency[Context], request: AnyRequest) -> Overview:
+        """As on the page “Overview”: of this month, unless another period is asked for, beside the
+        same a year before where it has one, and of 24 months or from January of the year before.
+        """
+        currency = filters.filter_value(request.query_params, "currency")
+        today, zone = filters.today(ctx), ctx.settings.accounting_zoneinfo
+        _, of = filters.period_or_default(ctx, request.query_params, f"{today:%Y-%m}")
+        before = of.up_to(today).year_before()
+        since, last = overview_page.months_shown(of, today)
+        async with ctx.sessions() as session:
+            totals = await period_totals.by_currency(session, zone, of)
+            earlier = await period_totals.by_currency(session, zone, before) if before else {}
+            lines = await monthly.by_month(
+                session, zone, since=since, until=next_month(last), currency=currency
+            )
+            checks = await integrity.latest_results(session)
+            said = await about(ctx, session)
+        return Overview(
+            about=said,
+            period=days(of),
+            year_before=days(before) if before else None,
+            totals=_currency_sums(totals, currency),
+            totals_year_before=_currency_sums(earlier, currency),
+            by_month=_month_lines(lines),
+            integrity_checks=shape_all(
+                Check,
+                checks,
+                name=lambda check: check.check_name,
+                passed=lambda check: not check.failures,
+            ),
+        )
+
+    @get(
+        "/months",
+        operation_id="listMonths",
+        summary="Gross, fees, refunds and net by month",
+        parameters=(*PERIOD_PARAMETERS, "currency", "frequency"),
+        responses=refusals(),
+    )
+    async def months(self, ctx: NamedDependency[Context], request: AnyRequest) -> Months:
+        """As on the page “Months”: all there are, unless a period is asked for."""
+        _, of = filters.period_or_default(ctx, request.query_params)
+        chosen = month_pages.parse_filters(request.query_params)
+        within = month_pages.days_of(of)
+        async with ctx.sessions() as session:
+            lines = await monthly.by_month(
+                session, ctx.settings.accounting_zoneinfo, **within, **chosen
+            )
+            others = await month_pages.list_other_income(ctx, session, within, chosen)
+            said = await about(ctx, session)
+        return Months(
+            about=said,
+            period=days(of),
+            totals=_currency_sums(monthly.sum_by_currency(lines)),
+            lines=_month_lines(lines),
+            other_income=_month_lines(others),
+        )
+
+    @get(
+        "/why",
+        operation_id="getVariance",
+        summary="Why net differs between two periods",
+        parameters=(*PERIOD_PARAMETERS, "against", "currency"),
+        responses=refusals(),
+    )
+    async def why(self, ctx: NamedDependency[Context], request: AnyRequest) -> Why:
+        """As on the page “Why did net change?”: of the last month that is over, and the one before,
+        unless another period is asked for.
+        """
+        asked = variance_page.parse_question(ctx, request.query_params)
+        async with ctx.sessions() as session:
+            found = await variance.net_variance(
+                session,
+                ctx.settings.accounting_zoneinfo,
+                currency=asked.currency,
+                earlier=asked.earlier,
+                later=asked.later,
+            )
+            said = await about(ctx, session)
+        return Why(
+            about=said,
+            currency=asked.currency,
+            earlier=days(asked.earlier),
+            later=days(asked.later),
+            net_earlier=found.before,
+            net_later=found.after,
+            change=found.after - found.before,
+            causes=shape_all(Cause, found.components, contributions=lambda one: one.count),
+        )
+
+    @get(
+        "/sources",
+        operation_id="getSources",
+        summary="Net by campaign, and where gifts came from",
+        parameters=(*PERIOD_PARAMETERS, "currency"),
+        responses=refusals(),
+    )
+    async def sources(self, ctx: NamedDependency[Context], request: AnyRequest) -> Sources:
+        """As on the page “Sources”: of this year, unless another time is asked for."""
+        _, of = filters.period_or_default(ctx, request.query_params, str(filters.today(ctx).year))
+        currency = filters.filter_value(request.query_params, "currency")
+        async with ctx.sessions() as session:
+            totals = await sources.by_campaign(
+                session, ctx.settings.accounting_zoneinfo, of, currency=currency
+            )
+            articles = await article_counts.top_articles(session, since=of.since, until=of.until)
+            claims = await campaign_totals.list_claims(ctx, session)
+            said = await about(ctx, session)
+        return Sources(
+            about=said,
+            period=days(of),
+            campaigns=shape_all(CampaignLine, totals),
+            articles=[ArticleLine(article, starts) for article, starts in articles],
+            claims=[
+                SponsorLine(
+                    one.campaign,
+                    one.matching.sponsor,
+                    one.matching.ends_on,
+                    one.given.currency,
+                    one.given.amount,
+                    one.matching.percent,
+                    one.ceiling.amount,
+                    one.to_ask.amount,
+                )
+                for one in claims
+            ],
+        )
+
+    @get(
+        "/reminders",
+        operation_id="listReminders",
+        summary="Reminders by month",
+        responses=refusals(),
+    )
+    async def reminders(self, ctx: NamedDependency[Context]) -> Reminders:
+        """As on the page “Reminders”."""
+        since = months_before(filters.today(ctx), reminder_page.MONTHS_SHOWN - 1)
+        async with ctx.sessions() as session:
+            found = await reminder_stats.monthly_stats(session, ctx.settings, since=since)
+            said = await about(ctx, session)
+        steps = reminder_stats.ReminderStep
+        return Reminders(
+            about=said,
+            min_group_size=reminder_stats.MIN_GROUP_SIZE,
+            months=[
+                ReminderLine(
+                    month(one.month),
+                    signed_up=one.steps[steps.SIGNED_UP],
+                    confirmed=one.steps[steps.CONFIRMED],
+                    sent=one.steps[steps.SENT],
+                    opened=one.steps[steps.OPENED],
+                    missed=one.steps[steps.MISSED],
+                    calendar_files=one.steps[steps.CALENDAR],
+                    gave=one.donated,
+                    given=[CurrencyAmount(sum_.amount, sum_.currency) for sum_ in one.amounts],
+                )
+                for one in found
+            ],
+        )
+
+
+def _currency_sums(
+    totals: Mapping[str, MonthlyTotal], currency: str | None = None
+) -> list[CurrencySum]:
+    return [shape(CurrencySum, total) for code, total in totals.items() if currency in (None, code)]
+
+
+def _month_lines(lines: Sequence[MonthlyTotal]) -> list[MonthLine]:
+    return shape_all(MonthLine, lines, month=month_of)

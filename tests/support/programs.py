@@ -1,0 +1,59 @@
+"""A program of the newsroom that calls the finance API with a token."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from payments.staff import accounts, api_tokens
+from payments.staff.accounts import Role
+from payments.staff.api_tokens import TokenScope
+from tests.support.newsroom import Newsroom
+
+ALL_SCOPES = tuple(TokenScope)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One token, and what the service answers it."""
+
+    room: Newsroom
+    token: str
+
+    async def asks(self, path: str, **params: object) -> httpx.Response:
+        """Call an operation."""
+        values = {name.rstrip("_"): str(value) for name, value in params.items()}
+        return await self.room.web.get(f"/api/finance/{path}", params=values, headers=self.headers)
+
+    async def reads(self, path: str, **params: object) -> dict[str, Any]:
+        """Call an operation that answers."""
+        answer = await self.asks(path, **params)
+        assert answer.status_code == 200, (path, params, answer.text)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}"}
+
+
+async def has_token(
+    room: Newsroom,
+    *scopes: TokenScope,
+    of: str = "Ada",
+    name: str = "Spreadsheet",
+    days: int = 90,
+) -> Program:
+    """A colleague of finance has made a token; for everything unless scopes are given."""
+    async with room.ctx.sessions.begin() as session:
+        now = room.clock()
+        await accounts.invite(session, of, role=Role.FINANCE, now=now)
+        token, _ = await api_tokens.create(
+            session,
+            await accounts.get_by_name(session, of),
+            name=name,
+            scopes=scopes or ALL_SCOPES,
+            days=days,
+            now=now,
+        )
+    return Program(room, token)
