@@ -5,6 +5,7 @@ booking_day         the day on which reports count an entry
 chain_verification  whether the hash chain is whole; the replay
 close_pack          the files of a closed month, signed
 cohort_retention    of those that first paid in a month, how many paid later
+contribution_report  the figures of a period by currency, to read, print and mail
 correction_checks   the rules of corrections as SQL
 corrections         what colleagues move between accounts: proposed, approved, booked
 daily_totals        how much moved between two accounts on each day

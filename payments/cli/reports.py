@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,8 +10,10 @@ import click
 from payments.accounting.reports.period import FORMS as PERIOD_FORMS
 from payments.cli.common import (
     EXIT_PROBLEMS,
+    OUTPUT_FILE,
     echo_stderr,
     json_option,
+    output_file,
     parse_period,
     run_with_context,
 )
@@ -86,6 +89,36 @@ def report_monthly(period: str, currency: str | None, output_format: str) -> Non
     else:
         echo_stderr(f"All months in {zone}. Amounts in the currency that was settled.")
         click.echo(monthly.as_table(totals))
+
+
+@report.command("contributions")
+@click.option("--period", required=True, help=f"{PERIOD_FORMS}.")
+@click.option("--format", "output_format", type=click.Choice(["pdf", "json"]), default="pdf")
+@click.option("--output", type=OUTPUT_FILE, help="A file instead of stdout.")
+def report_contributions(period: str, output_format: str, output: Path | None) -> None:
+    """Write the contribution report of a period: what its page and its PDF say.
+
+    The same period over the same books gives the same bytes.
+    """
+    from payments.accounting import contribution_report
+    from payments.web.finance import report as report_pages
+
+    if output_format == "pdf" and output is None and sys.stdout.isatty():
+        raise click.UsageError("A PDF is not for a terminal: name a file with --output.")
+
+    async def make(ctx: "Context") -> bytes:
+        chosen = parse_period(ctx, period)
+        if output_format == "pdf":
+            return (await report_pages.make_pdf(ctx, chosen))[1]
+        async with ctx.sessions() as session:
+            built = await contribution_report.build(
+                session, ctx.settings.accounting_zoneinfo, chosen
+            )
+        return json.dumps(built.to_plain(), indent=1).encode() + b"\n"
+
+    data = run_with_context(make)
+    with output_file(output) as out:
+        out.write(data)
 
 
 @report.command("rebuild-totals")

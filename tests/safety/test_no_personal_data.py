@@ -493,6 +493,7 @@ async def taken_away(ada: Colleague) -> AsyncIterator[tuple[str, bytes]]:
         "/finance/journal?format=beancount", "/finance/accounts", "/finance/accounts/file",
         f"{place}/pack", "/finance", "/finance/transactions", "/finance/reminders",
         "/finance/audit", "/finance/sources", "/staff/alerts", "/finance/refunds",
+        "/finance/report", "/finance/report.pdf",
     ):  # fmt: skip
         answer = await ada.web.get(address)
         assert answer.status_code == 200, (address, answer.text[-300:])

@@ -84,7 +84,7 @@ async def test_an_auditor_reads_all_of_the_books_and_changes_nothing(newsroom: N
         assert method in ("GET", "POST"), rule
 
 
-REFUSED = ("currency", "format", "version")
+REFUSED = ("currency", "format", "period", "version")
 
 
 async def test_an_export_is_recorded_when_its_file_is_ready_and_not_when_it_is_refused(

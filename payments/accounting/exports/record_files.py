@@ -171,11 +171,10 @@ async def stream_csv(
     check_filters(kind, filters)
     zone = ctx.settings.accounting_zoneinfo
     rows, moment, order = _ROWS_SQL[kind]
-    day = "CAST(CAST({day} AS date) AS timestamp) AT TIME ZONE :zone"
     conditions, params = sql_text.where(
         [
-            ("since", f"{moment} >= {day.format(day=':since')}", filters.period.since),
-            ("until", f"{moment} < {day.format(day=':until')}", filters.period.until),
+            ("since", sql_text.local_day_condition(moment, ">=", "since"), filters.period.since),
+            ("until", sql_text.local_day_condition(moment, "<", "until"), filters.period.until),
             ("currency", f"{_CURRENCY_SQL.get(kind)} = :currency", filters.currency),
             ("who", "a.name = :who", filters.who),
             ("what", "a.action = :what", filters.what),

@@ -75,7 +75,14 @@ class BalanceMonth:
 
 async def for_month(session: AsyncSession, zone: ZoneInfo, first: date) -> list[BalanceMonth]:
     """Return every currency with an opening balance or a movement in the month."""
-    params = {"zone": zone.key, "since": first, "until": next_month(first)}
+    return await for_days(session, zone, first, next_month(first))
+
+
+async def for_days(
+    session: AsyncSession, zone: ZoneInfo, since: date, until: date
+) -> list[BalanceMonth]:
+    """Return the same of the days from `since` up to and not including `until`."""
+    params = {"zone": zone.key, "since": since, "until": until}
     amounts: dict[str, dict[str, int]] = {}
     for row in await session.execute(_BALANCE, params):
         amounts.setdefault(row.currency, {})[row.movement] = row.amount

@@ -1,9 +1,13 @@
-"""Receipts and statements as PDF: one sheet, made here, in a font that travels with the code.
+"""Receipts, statements and reports as PDF, made here, in a font that travels with the code.
 
 A PDF says what its page says, in the same order and language, from the right where one writes so:
 letters are joined by HarfBuzz, and their order is Unicode's (TR9). It has a line for the name,
 because none is held. A newsroom whose name or address has letters that the font lacks has no PDF;
 but its page can be printed.
+
+A report has sections, each with a table: their headings are the outline of the file and marked in
+its structure, its title is in the title bar, and its pages are numbered. Nothing is said by colour
+alone. Tables are text in reading order; the library cannot mark their cells.
 """
 
 import asyncio
@@ -17,8 +21,9 @@ from pathlib import Path
 
 from fpdf import FPDF
 from fpdf.enums import Align, TableBordersLayout, WrapMode, XPos, YPos
-from fpdf.fonts import FontFace, TTFFont
+from fpdf.fonts import FontFace, TextStyle, TTFFont
 from fpdf.image_parsing import get_img_info
+from fpdf.prefs import ViewerPreferences
 
 from payments.core import i18n, money
 
@@ -27,6 +32,18 @@ FONT = "DejaVu"
 LINE = 6.5  # millimetres
 FACT_WIDTH = 55
 LOGO_HEIGHT = 12
+SECTION_HEIGHT = 32  # of a heading with the first lines of its table
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and a table; all columns but the first are set to the right where `numeric`."""
+
+    heading: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    footer: Sequence[Sequence[str]] = ()
+    numeric: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +61,7 @@ class Paper:
     rows: Sequence[Sequence[str]] = ()
     totals: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = field(default=())
+    sections: Sequence[Section] = ()
 
     @property
     def is_rtl(self) -> bool:
@@ -70,6 +88,10 @@ class Paper:
         yield from (self.title, self.issuer, *self.columns, *self.notes)
         for row in (*self.facts, *self.rows, *self.totals):
             yield from row
+        for section in self.sections:
+            yield section.heading
+            for row in (section.columns, *section.rows, *section.footer):
+                yield from row
 
 
 def is_offered(*texts: str) -> bool:
@@ -98,7 +120,8 @@ async def render(paper: Paper) -> bytes:
 
 
 def _render(paper: Paper) -> bytes:
-    pdf = FPDF(format="A4")
+    pdf = _Numbered(paper.title) if paper.sections else FPDF(format="A4")
+    pdf.viewer_preferences = ViewerPreferences(display_doc_title=True)
     pdf.set_title(paper.title)
     pdf.set_lang(paper.language)
     pdf.set_creation_date(paper.made_at)
@@ -112,6 +135,8 @@ def _render(paper: Paper) -> bytes:
     _write_facts(pdf, paper)
     if paper.rows:
         _write_table(pdf, paper)
+    for section in paper.sections:
+        _write_section(pdf, section)
     pdf.set_font(FONT, size=9)
     for note in paper.notes:
         pdf.multi_cell(0, 5, note, align=paper.start, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
@@ -176,3 +201,45 @@ def _write_table(pdf: FPDF, paper: Paper) -> None:
             for text, colspan, align in ends[order]:
                 total.cell(text, colspan=colspan, align=align)
     pdf.ln(4)
+
+
+class _Numbered(FPDF):
+    """Pages of a report: its title and the page's number stand below each."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(format="A4")
+        self._printed_title = title
+
+    def footer(self) -> None:
+        """Write the last line of a page."""
+        self.set_y(-14)
+        self.set_font(FONT, size=8)
+        self.cell(0, 5, f"{self._printed_title} \N{MIDDLE DOT} {self.page_no()}/{{nb}}", align="R")
+
+
+def _write_section(pdf: FPDF, section: Section) -> None:
+    """Write a heading, which begins a page rather than stand alone below one, and its table."""
+    if pdf.will_page_break(SECTION_HEIGHT):
+        pdf.add_page()
+    pdf.set_font(FONT, size=12)
+    pdf.set_section_title_styles(
+        TextStyle(font_family=FONT, font_size_pt=12, t_margin=2, b_margin=2)
+    )
+    pdf.start_section(section.heading)
+    pdf.set_font(FONT, size=8)
+    others = len(section.columns) - 1
+    first, align = (0.28, Align.R) if section.numeric else (0.24, Align.L)
+    with pdf.table(
+        col_widths=(pdf.epw * first, *[pdf.epw * (1 - first) / others] * others),
+        text_align=(Align.L, *[align] * others),
+        borders_layout=TableBordersLayout.HORIZONTAL_LINES,
+        headings_style=FontFace(fill_color=(240, 241, 243)),
+        line_height=5,
+        padding=0.6,
+        wrapmode=WrapMode.WORD,
+    ) as table:
+        for cells in (section.columns, *section.rows):
+            table.row(cells)
+        for cells in section.footer:
+            table.row(cells, style=FontFace(fill_color=(240, 241, 243)))
+    pdf.ln(3)

@@ -17,6 +17,8 @@ refund_form           of one payment
 refunds_and_disputes  what went back, and deadlines
 refusals              what is wrong, with what was typed
 reminder_stats        asked for, sent, opened, gave
+report                the contribution report of a period, also as PDF
+report_content        what that report says
 sources               net by campaign
 tables                tables, ready to print
 transactions          found by anything in them; one contribution
@@ -44,6 +46,7 @@ from payments.web.finance.recurring import RecurringPages
 from payments.web.finance.refund_form import RefundPages
 from payments.web.finance.refunds_and_disputes import RefundAndDisputePages
 from payments.web.finance.reminder_stats import ReminderStatsPage
+from payments.web.finance.report import ReportFile, ReportPages
 from payments.web.finance.sources import SourcePages
 from payments.web.finance.transactions import TransactionPages
 from payments.web.finance.variance import VariancePages
@@ -56,6 +59,8 @@ def routes() -> list[ControllerRouterHandler]:
         OverviewPages,
         VariancePages,
         MonthPages,
+        ReportPages,
+        ReportFile,
         TransactionPages,
         RecurringPages,
         PayoutPages,

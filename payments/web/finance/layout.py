@@ -24,6 +24,7 @@ ALERTS_SHOWN = 3  # on each page; their own page has all
 NAVIGATION = (
     ("/finance", "Overview"),
     ("/finance/months", "Months"),
+    ("/finance/report", "Report"),
     ("/finance/transactions", "Transactions"),
     ("/finance/recurring", "Recurring"),
     ("/finance/payouts", "Payouts"),

@@ -47,6 +47,7 @@ BALANCE_LABELS = {
     "fees": "Fees",
     "refunds": "Refunds",
     "disputes": "Disputes",
+    "other": "Other income, after its fees and what went back",
     "fx": "Converted from and to other currencies",
     "reserved": "Set aside by Stripe, and released",
     "bank": "To the bank and from it",

@@ -9,7 +9,6 @@ from litestar.response import Stream
 from payments.accounting.exports import record_files
 from payments.accounting.exports.files import export_filename
 from payments.accounting.exports.record_files import RecordFilters, RecordKind
-from payments.accounting.reports import period
 from payments.infra.context import Context
 from payments.web.finance import filters
 from payments.web.finance.exports import spooled_file
@@ -59,7 +58,7 @@ async def _send(
     ctx: Context, grant: ExportGrant, kind: RecordKind, params: Mapping[str, str]
 ) -> Stream:
     chosen = RecordFilters(
-        period.parse_period(params, today=filters.today(ctx)),
+        filters.period_or_default(ctx, params)[1],
         currency=filters.filter_value(params, "currency"),
         who=params.get("who") or None,
         what=params.get("what") or None,

@@ -71,6 +71,7 @@ class RefundAndDisputePages(Controller):
             picker=filters.period_picker(ctx, params),
             disputes=_disputes_table(ctx, disputes),
             refunds=_refunds_table(ctx, refunds),
+            export_url=f"/finance/refunds.csv{query_string(**params)}",
             next_url=f"/finance/refunds{query_string(**params, before=more)}" if more else "",
             next_disputes_url=(
                 f"/finance/refunds{query_string(**params, disputes_after=str(more_disputes))}"
