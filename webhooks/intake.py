@@ -224,7 +224,11 @@ class Inbox:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             driver = (await connection.get_raw_connection()).driver_connection
             assert isinstance(driver, psycopg.AsyncConnection)
-            cursor = await driver.execute(_STORE_AND_ENQUEUE_SQL, params, prepare=True)
+            try:
+                cursor = await driver.execute(_STORE_AND_ENQUEUE_SQL, params, prepare=True)
+            except psycopg.errors.ReadOnlySqlTransaction:  # a standby, after a fail-over
+                await connection.invalidate()
+                raise
             return {row[0] for row in await cursor.fetchall()}
 
 

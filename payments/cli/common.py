@@ -62,7 +62,7 @@ def expected_errors() -> Iterator[None]:
     from stripe import StripeError
 
     from payments.core.errors import PaymentsError, StripeUnavailable
-    from payments.infra import db, stripe_client
+    from payments.infra import connections, db, stripe_client
 
     try:
         try:
@@ -76,6 +76,8 @@ def expected_errors() -> Iterator[None]:
         ours = stripe_client.as_payments_error(error) if isinstance(error, StripeError) else error
         detail = ours.operator_detail if isinstance(ours, StripeUnavailable) else None
         raise click.ClickException(detail or ours.detail) from None
+    except connections.DatabaseRefused as error:
+        raise click.ClickException(str(error)) from None
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         if not db.is_away(error):
             raise click.ClickException(
@@ -101,6 +103,7 @@ def run_with_context(
     logs.configure("warning")
 
     async def run() -> Result:
+        await refuse_unfit_database(settings)
         async with context.open_context(
             settings,
             pool_size=CONNECTION_POOL_SIZE,
@@ -112,6 +115,23 @@ def run_with_context(
 
     with expected_errors():
         return uvloop.run(run())
+
+
+async def refuse_unfit_database(settings: "Settings") -> None:
+    """Raise DatabaseRefused where the service must not work with its database as it is set up.
+
+    Where the database does not answer, nothing is refused: what follows says so itself.
+    """
+    import psycopg
+
+    from payments.infra import connections
+
+    try:
+        await connections.refuse_unfit(settings.database_url.get_secret_value())
+    except connections.DatabaseRefused:
+        raise
+    except (psycopg.Error, OSError):
+        return
 
 
 async def refuse_other_account(ctx: "Context") -> None:

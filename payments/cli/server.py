@@ -92,6 +92,7 @@ def work(concurrency: int | None) -> None:
     from payments.ops import worker
 
     async def run(ctx: "Context") -> None:
+        echo_stderr("Working. Ctrl-C stops after the jobs in hand.")
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -99,7 +100,6 @@ def work(concurrency: int | None) -> None:
             ctx, stop=stop, concurrency=concurrency or worker.CONCURRENCY
         )
 
-    echo_stderr("Working. Ctrl-C stops after the jobs in hand.")
     run_with_context(run, asks_stripe=True)
 
 

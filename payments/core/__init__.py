@@ -8,6 +8,7 @@ calendar         dates, months and time zones
 campaign_goal    a campaign's goal and matching, in steps that tell of nobody
 campaign_parser  campaigns from TOML, JSON or a form
 campaign_schema  what a campaign's readers see and are suggested
+database_url     a database's URL, as libpq reads it
 email            the normal form of an e-mail address
 errors           expected failures, each with a status and a code
 fee_cover        a reader may add Stripe's fee to a gift

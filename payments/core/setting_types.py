@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 
-from payments.core import adoption, calendar, geoip, safety_policy, secret_strength
+from payments.core import adoption, calendar, database_url, geoip, safety_policy, secret_strength
 from payments.core.adoption import AdoptionRule
 from payments.core.fee_cover import Fee
 from payments.core.money import CURRENCY_REGEX
@@ -117,8 +117,7 @@ def _refuse_placeholder_password(value: SecretStr) -> None:
 
 def _validate_database_url(value: SecretStr) -> SecretStr:
     _refuse_placeholder_password(value)
-    if not value.get_secret_value().startswith("postgresql+psycopg://"):
-        raise ValueError("must start with postgresql+psycopg://")
+    database_url.validate(value.get_secret_value())
     return value
 
 

@@ -61,7 +61,7 @@ class Settings(MailSettings):
     """What an operator decides: docs/settings.md has the fields with their descriptions."""
 
     database_url: DatabaseUrl = Field(
-        description="PostgreSQL 15 or newer: postgresql+psycopg://user:password@host/name"
+        description="PostgreSQL 15 or newer: postgresql://user:password@host/name, or several hosts"
     )
     base_url: Origin = Field(
         description="where readers reach this service, without a trailing slash"

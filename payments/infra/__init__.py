@@ -6,6 +6,7 @@ audit_log                     which colleague did or saw what, and why
 chart_renderer                Vega-Lite as SVG, in a child process
 charts                        figures as SVG
 client_probe                  asks the public address what arrives of a client
+connections                   PAYMENTS_DATABASE_URL as everybody reads it; sessions
 context                       settings, database, Stripe client and clock of a process
 db                            engine, sessions, the declarative base, two roles
 demo_clock                    the real time, or later by what a demo was turned

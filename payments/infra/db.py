@@ -12,7 +12,7 @@ from typing import Annotated
 
 from psycopg import AsyncConnection
 from psycopg import Error as DriverError
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import LockNotAvailable, ReadOnlySqlTransaction
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -25,7 +25,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import (
@@ -38,6 +38,7 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from payments.core.money import CURRENCY_REGEX
+from payments.infra import connections
 from payments.infra.idle_connections import IdleConnections
 from payments.infra.service_role import APP_ROLE
 
@@ -94,27 +95,38 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE) -> AsyncEngine:
+def create_engine(
+    url: str,
+    *,
+    pool_size: int = 10,
+    role: str | None = APP_ROLE,
+    connection_class: type[AsyncConnection] = AsyncConnection,
+) -> AsyncEngine:
     """Return an engine whose connections work as `role`, or as the owner for None, and in UTC.
 
     A connection is tested before it is used, so that no request fails after the database restarted.
     Of the idle ones the last used is taken: it has the most in its caches.
     """
-    options = (
-        f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT}"
-        f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT}"
-    )
-    if role is not None:
-        options += f" -c role={role}"
+    settings = {
+        "timezone": "UTC",
+        "statement_timeout": STATEMENT_TIMEOUT,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT,
+        **({} if role is None else {"role": role}),
+    }
+
+    async def connect() -> AsyncConnection:
+        return await connections.connect(url, settings, connection_class)
+
     engine = create_async_engine(
-        url,
+        "postgresql+psycopg://",
+        async_creator=connect,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_use_lifo=True,
-        connect_args={"options": options},
     )
     _test_before_use(engine)
+    _let_go_of_standbys(engine)
     return engine
 
 
@@ -140,6 +152,20 @@ def _test_before_use(engine: AsyncEngine) -> None:
                 engine.sync_engine.dialect.do_ping(adapted)
             except DriverError as error:
                 raise InvalidatePoolError from error
+
+
+def _let_go_of_standbys(engine: AsyncEngine) -> None:
+    """Take a server that refuses changes for one that is away: after a fail-over a new connection
+    finds the one that takes them.
+    """
+
+    @event.listens_for(engine.sync_engine, "handle_error", retval=True)
+    def as_away(error: ExceptionContext) -> OperationalError | None:
+        original = error.original_exception
+        if not isinstance(original, ReadOnlySqlTransaction):
+            return None
+        error.is_disconnect = True
+        return OperationalError(None, None, original, connection_invalidated=True)
 
 
 def create_session_factory(engine: AsyncEngine) -> SessionFactory:

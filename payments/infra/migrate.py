@@ -20,7 +20,7 @@ from sqlalchemy import Connection, create_engine, func, select
 from sqlalchemy.exc import OperationalError
 
 import migrations
-from payments.infra import service_role
+from payments.infra import connections, service_role
 
 MIGRATION_LOCK = 0x6D696772  # an advisory lock of the whole database: "migr"
 LOCK_TIMEOUT = timedelta(seconds=5)  # for a table that another session holds
@@ -111,8 +111,10 @@ def exclusive_connection(
 
 @contextmanager
 def _connect(url: str, lock_timeout: timedelta) -> Iterator[Connection]:
-    milliseconds = lock_timeout // timedelta(milliseconds=1)
-    engine = create_engine(url, connect_args={"options": f"-c lock_timeout={milliseconds}"})
+    settings = {"lock_timeout": f"{lock_timeout // timedelta(milliseconds=1)}ms"}
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: connections.connect_once(url, settings)
+    )
     try:
         with engine.connect() as connection:
             yield connection

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import stripe
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
 from payments.core.calendar import from_unix
 from payments.core.errors import StripeUnavailable
@@ -21,6 +21,7 @@ from payments.core.safety_policy import Policy
 from payments.core.settings import Settings
 from payments.giving import adoption_review
 from payments.infra import (
+    connections,
     migrate,
     service_role,
     stripe_account,
@@ -284,8 +285,8 @@ async def check_database_connection(ctx: Context) -> CheckFinding:
     async with ctx.sessions() as session:
         ssl_of_ours = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
         uses_tls = bool(await session.scalar(ssl_of_ours))
-    host = make_url(ctx.settings.database_url.get_secret_value()).host or ""
-    is_local = host.startswith("/") or host in ("", *smtp.LOOPBACK_HOSTS)
+    hosts = connections.hosts(ctx.settings.database_url.get_secret_value())
+    is_local = all(host.startswith("/") or host in ("", *smtp.LOOPBACK_HOSTS) for host in hosts)
     way = "by TLS" if uses_tls else "on this machine" if is_local else "in the clear: set sslmode"
     is_well = uses_tls or is_local or not ctx.settings.livemode
     return CheckFinding("database:tls", is_well, f"the database is reached {way}")

@@ -17,7 +17,6 @@ from procrastinate.periodic import PeriodicRegistry
 from procrastinate.testing import InMemoryConnector
 from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy.engine import make_url
 from stripe import InvalidRequestError
 
 from payments.accounting import daily_totals
@@ -31,6 +30,7 @@ from payments.giving import (
 )
 from payments.infra import (
     alerts,
+    connections,
     job_queue,
     service_role,
     stripe_account,
@@ -54,6 +54,7 @@ log = structlog.get_logger("payments.ops.worker")
 JobHandler = Callable[[Context, str], Awaitable[object]]  # the second is the object's id
 
 CONCURRENCY = 8
+SESSION_SETTINGS = {"timezone": "UTC", "role": service_role.APP_ROLE}  # of the queue's connections
 POLLING_INTERVAL_SECONDS = 1.0
 SHUTDOWN_TIMEOUT_SECONDS = 20  # for the jobs in hand
 RESTART_DELAY_SECONDS = 2.0
@@ -209,6 +210,7 @@ def _connection_pool(**options: Any) -> AsyncConnectionPool:  # noqa: ANN401 - t
 
     async def configure(connection: AsyncConnection) -> None:
         await connection.set_autocommit(True)
+        await connections.set_up(connection, SESSION_SETTINGS)
         idle.returned(connection)
 
     async def returned(connection: AsyncConnection) -> None:
@@ -232,10 +234,8 @@ def _connection_pool(**options: Any) -> AsyncConnectionPool:  # noqa: ANN401 - t
 def _connector(
     ctx: Context, connection_class: type[AsyncConnection]
 ) -> procrastinate.PsycopgConnector:
-    url = make_url(ctx.settings.database_url.get_secret_value()).set(drivername="postgresql")
     return procrastinate.PsycopgConnector(
-        conninfo=url.render_as_string(hide_password=False),
-        kwargs={"options": f"-c role={service_role.APP_ROLE} -c timezone=UTC"},
+        kwargs=connections.parameters(ctx.settings.database_url.get_secret_value()),
         min_size=1,
         max_size=CONCURRENCY + 2,
         pool_factory=_connection_pool,

@@ -16,6 +16,10 @@ from payments.web.bearer_token import require_bearer_token
 from payments.web.forms import AnyRequest
 
 log = structlog.get_logger("payments.web.health")
+_READINESS_SQL = text(
+    "SELECT version_num, current_setting('transaction_read_only') = 'on' AS is_read_only"
+    "  FROM alembic_version"
+)
 
 
 @get("/health/live", include_in_schema=False)
@@ -26,7 +30,7 @@ async def live() -> dict[str, str]:
 
 @get("/health/ready", include_in_schema=False)
 async def ready(ctx: NamedDependency[Context]) -> Response[dict[str, str]]:
-    """Readiness: the database answers and has the schema this code expects.
+    """Readiness: the database answers, takes changes and has the schema this code expects.
 
     Anybody may ask, so the answer is yes or no and never says how much there is to do: whoever can
     watch a count learns what somebody else's request caused. Why not is in the log.
@@ -41,12 +45,14 @@ async def ready(ctx: NamedDependency[Context]) -> Response[dict[str, str]]:
 async def _reason_not_ready(ctx: Context) -> str | None:
     try:
         async with ctx.sessions() as session:
-            revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            found = (await session.execute(_READINESS_SQL)).one_or_none()
     except ProgrammingError:  # the table is not there
         return "migrations_missing"
     except (SQLAlchemyError, OSError):
         return "no_database"
-    return None if revision == migrate.head_revision() else "migrations_missing"
+    if found is None or found.version_num != migrate.head_revision():
+        return "migrations_missing"
+    return "database_read_only" if found.is_read_only else None
 
 
 @get(client_probe.PATH, include_in_schema=False)

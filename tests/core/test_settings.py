@@ -90,7 +90,6 @@ def test_everything_an_operator_may_set_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("database_url", f"postgresql://payments:{PASSWORD}@localhost/payments"),
         ("database_url", f"mysql://payments:{PASSWORD}@localhost/payments"),
         ("database_url", ""),
         ("base_url", "give.example.org"),

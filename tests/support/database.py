@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 import psycopg
-from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -136,24 +135,12 @@ def connection_of(url: str) -> Connection:
 async def lend_engine(url: str) -> AsyncIterator[AsyncEngine]:
     """Lend an engine without connections. It may know statements that earlier tests compiled."""
     idle = _idle_engines.setdefault(url, [])
-    engine = idle.pop() if idle else _create_engine(url)
+    engine = idle.pop() if idle else db.create_engine(url, connection_class=LastingConnection)
     try:
         yield engine
     finally:
         await engine.dispose()
         idle.append(engine)
-
-
-def _create_engine(url: str) -> AsyncEngine:
-    engine = db.create_engine(url)
-
-    @event.listens_for(engine.sync_engine, "do_connect")
-    def connect_for_longer(
-        _dialect: object, _entry: object, _words: object, options: dict[str, Any]
-    ) -> None:
-        options["async_creator_fn"] = LastingConnection.connect
-
-    return engine
 
 
 def _lend_database(cluster: str) -> Iterator[str]:

@@ -8,12 +8,16 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from payments.web.app import create_app
+from tests.support.database_owner import as_owner
 from tests.support.newsroom import BASE_URL, Newsroom
 from tests.support.page import Page
 from tests.support.refusals import API, GIFT, posts, problem, sessions, typed
 
 pytestmark = pytest.mark.anyio
-
+END_THE_OTHERS = """
+    SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 TROUBLE = (
     "status_500", "status_503", "html_500", "html_503", "drop_before", "drop_after",
@@ -106,3 +110,31 @@ async def test_when_the_database_is_away_it_is_said_and_stripe_is_not_asked(
         assert (await web.get("/health/ready")).status_code == 503
         assert (await web.get("/finance")).status_code == 503
     assert posts(newsroom) == posts_before
+
+
+async def test_while_the_database_takes_no_changes_it_is_said_and_then_all_goes_on(
+    newsroom: Newsroom,
+) -> None:
+    """A standby that was not promoted yet, a disk whose owner stopped all writing."""
+    url, key = newsroom.settings.database_url.get_secret_value(), uuid4().hex
+    await newsroom.gives(500)
+    await newsroom.runs_until_idle()
+    with as_owner(url) as owner:
+        name = owner.info.dbname
+        owner.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+        owner.execute(END_THE_OTHERS)
+    try:
+        assert (await newsroom.web.get("/health/ready")).status_code == 503
+        answer = await newsroom.requests_contribution(key=key)
+        assert problem(answer, 503).lower().count("nothing was charged") == 1
+        assert await newsroom.deliver(newsroom.delivered[-1:]) == [503]
+        assert (await newsroom.web.get("/donate")).status_code == 200
+    finally:
+        with as_owner(url) as owner:
+            owner.execute("SET default_transaction_read_only = off")
+            owner.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
+    # Whoever is still connected to what takes no changes meets it once, and nobody after that.
+    assert (await newsroom.requests_contribution(key=key)).status_code == 503
+    assert (await newsroom.requests_contribution(key=key)).status_code == 201
+    assert (await newsroom.web.get("/health/ready")).status_code == 200
+    assert await newsroom.deliver(newsroom.delivered[-1:]) == [200]
