@@ -683,7 +683,7 @@ def drop_tables() -> None:
             staff_passkeys, staff_sessions, article_counts, campaign_impressions, campaigns,
             charges, subscription_changes, contributions, payment_intent_links, subscriptions,
             balance_transactions, unposted_transactions, ledger_entries, disputes,
-            corrections, correction_decisions,
+            corrections, correction_decisions, refund_proposals,
             fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
             account_maps,
             daily_totals_positions, integrity_checks, month_snapshots, period_closings,
@@ -1252,7 +1252,7 @@ def ledger_tables() -> None:
         "correction_decisions",
         required("id", ROW_ID),
         required("correction_id", ROW_ID),
-        required("outcome", one_of("outcome_is_known", "approved refused withdrawn")),
+        required("outcome", one_of("outcome_is_known", "approved refused withdrawn expired")),
         required("reason", sa.String(200)),
         required("decided_at", TIMESTAMP),
         required("decided_by", sa.String(80)),
@@ -1475,6 +1475,52 @@ def settlement_tables() -> None:
     )
     op.create_index(op.f("ix_refunds_requested_at"), "refunds", ["requested_at"])
     op.create_index(op.f("ix_refunds_stripe_charge_id"), "refunds", ["stripe_charge_id"])
+    op.create_table(
+        "refund_proposals",
+        required("id", ROW_ID),
+        required("stripe_charge_id", STRIPE_ID),
+        required("amount", sa.BigInteger),
+        required("currency", CURRENCY),
+        required("reason", one_of("reason_is_known", "requested_by_customer duplicate fraudulent")),
+        required("idempotency_key", sa.String(64)),
+        required("proposed_at", TIMESTAMP),
+        required("proposed_by", sa.String(80)),
+        required("proposed_by_id", ROW_ID),
+        optional("outcome", one_of("outcome_is_known", "approved refused withdrawn expired")),
+        required("refusal", sa.String(200)),
+        optional("decided_at", TIMESTAMP),
+        optional("decided_by", sa.String(80)),
+        optional("decided_by_id", ROW_ID),
+        optional("refund_id", ROW_ID),
+        sa.CheckConstraint(
+            "currency ~ '^[a-z]{3}$'", name=op.f("ck_refund_proposals_currency_is_a_code")
+        ),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_refund_proposals_amount_is_positive")),
+        sa.CheckConstraint(
+            "(outcome IS NULL) = (decided_at IS NULL)",
+            name=op.f("ck_refund_proposals_decided_when_it_ended"),
+        ),
+        sa.CheckConstraint(
+            "(outcome IS NOT DISTINCT FROM 'approved') = (refund_id IS NOT NULL)",
+            name=op.f("ck_refund_proposals_made_if_approved"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["decided_by_id"], ["staff.id"], name=op.f("fk_refund_proposals_decided_by_id_staff")
+        ),
+        sa.ForeignKeyConstraint(
+            ["proposed_by_id"], ["staff.id"], name=op.f("fk_refund_proposals_proposed_by_id_staff")
+        ),
+        sa.ForeignKeyConstraint(
+            ["refund_id"], ["refunds.id"], name=op.f("fk_refund_proposals_refund_id_refunds")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_refund_proposals")),
+        sa.UniqueConstraint("idempotency_key", name=op.f("uq_refund_proposals_idempotency_key")),
+        sa.UniqueConstraint("refund_id", name=op.f("uq_refund_proposals_refund_id")),
+    )
+    op.create_index(op.f("ix_refund_proposals_proposed_at"), "refund_proposals", ["proposed_at"])
+    op.create_index(
+        op.f("ix_refund_proposals_stripe_charge_id"), "refund_proposals", ["stripe_charge_id"]
+    )
 
 
 def accounting_tables() -> None:
@@ -1918,7 +1964,8 @@ def infra_tables() -> None:
                 "card_testing charged_after_cancellation change_not_made debt_left "
                 "invoice_left "
                 "activity_during_stop stop_incomplete confirmation_limit_reached "
-                "sign_in_link_limit_reached newsletter_delivery_failed refund_failed "
+                "sign_in_link_limit_reached newsletter_delivery_failed "
+                "approval_waits refund_failed "
                 "dispute_opened evidence_due dispute_lost fraud_warning payout_failed "
                 "webhook_endpoint_drift quarantined statement_descriptor passkey_cloned "
                 "donor_view_limit_reached descriptor_review_due stripe_unavailable "

@@ -16,18 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.accounting import period_close
 from payments.accounting.late_entries import LateEntry
 from payments.core.calendar import first_of_month, next_month
-from payments.core.errors import InvalidField, NotFound, PaymentsError
+from payments.core.errors import InvalidField, NotFound
 from payments.core.identifiers import new_row_id
-from payments.infra import audit_log
+from payments.core.money import Money
+from payments.infra import audit_log, second_person
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
+from payments.infra.second_person import Actor, DecisionOutcome, DecisionRefused
 from payments.ledger import entries
 from payments.ledger.balance_transactions import BalanceTransaction
 from payments.ledger.corrections import (
     CORRECTABLE_ACCOUNTS,
     Correction,
     CorrectionDecision,
-    DecisionOutcome,
     may_move,
     posting_between,
 )
@@ -39,20 +40,11 @@ NOT_IN_BOOKS = "There is no such transaction in the books."
 ACCOUNTS_HELP = "Choose two accounts that a correction may move money between. Nothing was done."
 
 
-class CorrectionRefused(PaymentsError):
-    """A correction cannot be made, or not by this colleague. Nothing was done."""
+class CorrectionRefused(DecisionRefused):
+    """A correction cannot be made as things stand. Nothing was done."""
 
-    status = 409
     code = "correction-refused"
     title = "The change was not made"
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """The colleague who acts: the id of the row and the name that is stored."""
-
-    id: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +97,6 @@ class CorrectableTransaction:
     booked_on: date
 
 
-def needs_second_person(
-    limits: dict[str, int], amount: int, currency: str, to_account: LedgerAccount
-) -> bool:
-    """Whether a second colleague must approve: above the limit, without one, or unexplained."""
-    limit = limits.get(currency)
-    return limit is None or amount > limit or to_account is LedgerAccount.UNEXPLAINED
-
-
 async def get_transaction(ctx: Context, transaction_id: str) -> CorrectableTransaction:
     """Return a transaction and what can be corrected of it. Raises NotFound."""
     async with ctx.sessions() as session:
@@ -149,9 +133,8 @@ async def propose(ctx: Context, proposal: Proposal, *, by: Actor) -> CorrectionV
             currency=proposal.currency,
             booked_on=booked_on,
             concerns_month=_closed_month(found, zone),
-            needs_approval=needs_second_person(
-                dict(ctx.settings.correction_limit), posting.amount, proposal.currency, to_account
-            ),
+            needs_approval=to_account is LedgerAccount.UNEXPLAINED
+            or await _is_above_limit(ctx, session, Money(posting.amount, proposal.currency), by),
             reason=reason,
             proposed_at=ctx.now().replace(microsecond=0),
             proposed_by=by.name,
@@ -163,6 +146,8 @@ async def propose(ctx: Context, proposal: Proposal, *, by: Actor) -> CorrectionV
         if not correction.needs_approval:
             action = AuditAction.CORRECTION_BOOKED
             await entries.post_correction(session, found.transaction, correction, None)
+        else:
+            await second_person.announce(session, correction.id, now=ctx.now())
         await audit_log.record(
             session, action, staff_id=by.id, name=by.name, object_id=correction.id,
             reason=reason, now=ctx.now(),
@@ -173,8 +158,8 @@ async def propose(ctx: Context, proposal: Proposal, *, by: Actor) -> CorrectionV
 async def approve(ctx: Context, correction_id: str, *, by: Actor) -> CorrectionView:
     """Book a correction that another colleague proposed.
 
-    Raises NotFound, or CorrectionRefused: for whoever proposed it, for one that was decided, and
-    where the month of its day was closed meanwhile.
+    Raises NotFound, DecisionRefused as `second_person.decide`, and CorrectionRefused where the
+    month of its day was closed meanwhile.
     """
     return await _decide(ctx, correction_id, DecisionOutcome.APPROVED, "", by)
 
@@ -194,17 +179,16 @@ async def _decide(
         correction = await session.get(Correction, correction_id)
         if correction is None:
             raise NotFound("There is no such correction.")
-        if (await _view(session, correction)).status != "waiting":
-            raise CorrectionRefused("It was decided already. Nothing was done.")
-        is_own = by.id == correction.proposed_by_id
+        outcome = await second_person.decide(
+            session,
+            outcome,
+            asked_by=Actor(correction.proposed_by_id, correction.proposed_by),
+            by=by,
+            is_waiting=(await _view(session, correction)).status == "waiting",
+            now=ctx.now(),
+        )
         if outcome is DecisionOutcome.APPROVED:
-            if is_own:
-                raise CorrectionRefused(
-                    "You proposed it: somebody else approves it. Nothing was done."
-                )
             await _ensure_still_possible(session, correction)
-        elif is_own:
-            outcome = DecisionOutcome.WITHDRAWN
         decision = CorrectionDecision(
             id=new_row_id(),
             correction_id=correction_id,
@@ -216,6 +200,7 @@ async def _decide(
         )
         session.add(decision)
         await session.flush()
+        await second_person.close(session, correction_id, now=ctx.now())
         if outcome is DecisionOutcome.APPROVED:
             transaction = await session.get_one(BalanceTransaction, correction.balance_transaction)
             await entries.post_correction(session, transaction, correction, decision)
@@ -224,6 +209,30 @@ async def _decide(
             object_id=correction_id, reason=reason, now=ctx.now(),
         )  # fmt: skip
         return await _view(session, correction)
+
+
+async def _is_above_limit(ctx: Context, session: AsyncSession, amount: Money, by: Actor) -> bool:
+    """Whether what a colleague corrects alone in a day passes the limits with an amount more."""
+    alone = await session.execute(
+        select(Correction.currency, func.sum(Correction.amount))
+        .where(
+            Correction.proposed_by_id == by.id,
+            Correction.proposed_at > ctx.now() - second_person.LIMIT_PERIOD,
+            Correction.needs_approval.is_(False),
+        )
+        .group_by(Correction.currency)
+    )
+    sums = [Money(int(sum_), currency) for currency, sum_ in alone]
+    return second_person.is_above(dict(ctx.settings.correction_limit), [amount, *sums])
+
+
+async def list_waiting(session: AsyncSession) -> list[CorrectionView]:
+    """Return the corrections that wait for a second colleague, oldest first."""
+    query = _query().where(Correction.needs_approval.is_(True), CorrectionDecision.id.is_(None))
+    rows = await session.execute(
+        query.order_by(Correction.proposed_at, Correction.id).limit(MAX_CORRECTIONS)
+    )
+    return [CorrectionView(one, decision, seq) for one, decision, seq in rows]
 
 
 async def list_page(

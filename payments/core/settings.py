@@ -119,8 +119,15 @@ class Settings(MailSettings):
     )
     correction_limit: AmountByCurrency = Field(
         default={},
-        description="the most one colleague may reclassify in the books alone, in minor units: "
-        "usd=10000,eur=10000. Above it, and in any other currency, a second one approves",
+        description="the most one colleague may reclassify in the books alone within a day, in "
+        "minor units: usd=10000,eur=10000. Above it, and in any other currency, a second one "
+        "approves",
+    )
+    refund_limit: AmountByCurrency = Field(
+        default={},
+        description="the most one colleague may refund alone within a day, in minor units: "
+        "usd=10000,eur=10000. Above it, and in any other currency, a second one approves; while "
+        "none is set, nobody has to",
     )
     stripe_fees: FeeByCurrency = Field(
         default={},

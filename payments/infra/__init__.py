@@ -21,6 +21,7 @@ migrate                       bringing a database to a schema, as the owner
 outgoing_events               signed webhooks to the newsroom's own programs
 retries                       doing once more what failed
 schedule_failures             two in a row raise an alert
+second_person                 what waits until another colleague agrees
 service_role                  what the role of the service may do, asserted at each migration
 shown_pages                   answers to forms, sealed for the browser
 signing                       HMACs and signed tokens, by the operator's keys

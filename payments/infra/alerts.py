@@ -40,6 +40,7 @@ class AlertKind(StrEnum):
     CONFIRMATION_LIMIT_REACHED = "confirmation_limit_reached"
     SIGN_IN_LINK_LIMIT_REACHED = "sign_in_link_limit_reached"
     NEWSLETTER_DELIVERY_FAILED = "newsletter_delivery_failed"
+    APPROVAL_WAITS = "approval_waits"
     REFUND_FAILED = "refund_failed"
     DISPUTE_OPENED = "dispute_opened"
     EVIDENCE_DUE = "evidence_due"
@@ -97,6 +98,7 @@ MESSAGES = {
     AlertKind.NEWSLETTER_DELIVERY_FAILED: (
         "For three days nobody took the addresses of readers who want the newsletter; they wait."
     ),
+    AlertKind.APPROVAL_WAITS: "A refund or a correction waits for a second colleague.",
     AlertKind.REFUND_FAILED: "A refund did not reach its donor; the money is with us again.",
     AlertKind.DISPUTE_OPENED: "A donor's bank disputes a payment; Stripe waits for an answer.",
     AlertKind.EVIDENCE_DUE: "A dispute that is not answered within three days is lost.",

@@ -58,7 +58,12 @@ class AuditAction(StrEnum):
     CORRECTION_APPROVED = "correction_approved"
     CORRECTION_REFUSED = "correction_refused"
     CORRECTION_WITHDRAWN = "correction_withdrawn"
-    REFUND_REQUESTED = "refund_requested"
+    REFUND_REQUESTED = "refund_requested"  # by one colleague, up to the limit
+    REFUND_PROPOSED = "refund_proposed"
+    REFUND_APPROVED = "refund_approved"
+    REFUND_REFUSED = "refund_refused"
+    REFUND_WITHDRAWN = "refund_withdrawn"
+    REFUND_EXPIRED = "refund_expired"
     DONOR_SEARCHED = "donor_searched"
     DONOR_VIEWED = "donor_viewed"
     CANCELLATION_REQUESTED = "cancellation_requested"

@@ -11,12 +11,12 @@ bank, or income of contributions, which follows from what donors paid.
 
 import hashlib
 from datetime import date
-from enum import StrEnum
 
 from sqlalchemy import Boolean, CheckConstraint, Date, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.infra import audit_log, db
+from payments.infra.second_person import DecisionOutcome
 from payments.ledger import hash_chain
 from payments.ledger.posting_rules import (
     BALANCE_ACCOUNTS,
@@ -36,14 +36,6 @@ _FIXED_ACCOUNTS = {
 CORRECTABLE_ACCOUNTS = tuple(one for one in LedgerAccount if one not in _FIXED_ACCOUNTS)
 _OF_OTHER_INCOME = {LedgerAccount.OTHER_INCOME, *OTHER_ACCOUNTS.values()}
 _OF_CONTRIBUTIONS = set(OTHER_ACCOUNTS)
-
-
-class DecisionOutcome(StrEnum):
-    """What became of a correction that needed a second person."""
-
-    APPROVED = "approved"
-    REFUSED = "refused"
-    WITHDRAWN = "withdrawn"  # by whoever proposed it
 
 
 class Correction(db.Base):

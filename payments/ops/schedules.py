@@ -47,7 +47,13 @@ from payments.safety import (
     stripe_worklist,
     support_cases,
 )
-from payments.settlement import disputes, importer, refund_notices, refund_requests
+from payments.settlement import (
+    disputes,
+    importer,
+    refund_notices,
+    refund_proposals,
+    refund_requests,
+)
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
 from payments.staff import api_tokens, sessions
 from webhooks import arrival, endpoint, sweeps
@@ -209,6 +215,7 @@ SCHEDULES = (
     Schedule("resume_cancellations", EVERY_5_MINUTES, cancellations.resume),
     Schedule("enqueue_pauses", "*/10 * * * *", second_subscriptions.enqueue_pauses),
     Schedule("resume_refunds", EVERY_MINUTE, refund_requests.resume_requested),
+    Schedule("expire_refund_proposals", "23 * * * *", refund_proposals.expire),
     # With a lock, one that died with its worker would keep every later one from requeueing it.
     Schedule("requeue_abandoned", EVERY_MINUTE, requeue_abandoned, exclusive=False),
     Schedule("retry_exhausted", "47 * * * *", retry_exhausted),

@@ -71,6 +71,8 @@ ACCOUNTING_RECORDS = DataClass(
         "period_closings": "id month zone closed_at last_seq chain_head checklist manifest_hash"
         " pack reopened_at reopen_reason",
         "month_snapshots": "kind month figures",
+        "refund_proposals": "id stripe_charge_id amount currency reason idempotency_key proposed_at"
+        " outcome refusal decided_at refund_id",
         "refunds": "id stripe_refund_id stripe_charge_id status amount currency reason"
         " idempotency_key requested_at succeeded_at balance_transaction"
         " failure_balance_transaction failure_reason synced_at",
@@ -222,6 +224,7 @@ STAFF = DataClass(
         "corrections": "proposed_by proposed_by_id",
         "correction_decisions": "decided_by decided_by_id",
         "period_closings": "closed_by reopened_by",
+        "refund_proposals": "proposed_by proposed_by_id decided_by decided_by_id",
         "refunds": "requested_by",
         "staff": "id name role created_at removed_at access_ends_at",
         "staff_linked_accounts": "staff_id subject_hash linked_at last_used_at",

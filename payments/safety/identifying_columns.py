@@ -68,6 +68,8 @@ BOOKS: Mapping[str, str] = {
     " failure_balance_transaction failure_code transactions_listed_at",
     "period_closings": "month zone closed_at closed_by chain_head checklist manifest_hash pack"
     " reopened_at reopened_by reopen_reason",
+    "refund_proposals": "id stripe_charge_id reason idempotency_key proposed_at proposed_by"
+    " proposed_by_id refusal decided_at decided_by decided_by_id refund_id",
     "refunds": "id stripe_refund_id stripe_charge_id reason requested_by idempotency_key"
     " requested_at succeeded_at balance_transaction failure_balance_transaction failure_reason"
     " synced_at",

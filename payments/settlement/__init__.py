@@ -5,6 +5,7 @@ fraud_warnings   a card network reports likely fraud
 importer         every movement of the balance, webhook or not
 payouts          money on its way to the bank, reconciled
 refund_notices   mails about refunds
+refund_proposals  above the limit of one colleague
 refund_requests  from a colleague's form to Stripe's answer
 refunds          payments given back, here or at Stripe
 

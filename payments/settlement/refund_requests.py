@@ -19,6 +19,7 @@ from payments.core.errors import (
     PaymentsError,
 )
 from payments.core.identifiers import new_row_id
+from payments.core.money import Money
 from payments.giving.charges import Charge, ChargeStatus
 from payments.infra import alerts, isolation, retries, stripe_client
 from payments.infra.alerts import AlertKind
@@ -61,7 +62,7 @@ async def request(
     NotFound, RefundNotPossible, RefundTooMuch, InvalidField or IdempotencyKeyReused.
     """
     async with ctx.sessions.begin() as session:
-        refund, is_new = await _create_request(
+        refund, is_new = await create(
             session,
             charge_id,
             amount=amount,
@@ -73,7 +74,7 @@ async def request(
     return await submit(ctx, refund.id) if is_new else refund
 
 
-async def _create_request(
+async def create(
     session: AsyncSession,
     charge_id: str,
     *,
@@ -81,30 +82,22 @@ async def _create_request(
     reason: RefundReason,
     staff_id: str | None,
     idempotency_key: str,
+    reserved: int = 0,
     now: datetime,
 ) -> tuple[Refund, bool]:
-    """Add the row of a request, if the refund is possible. Returns it and whether it is new."""
+    """Add the row of a request, if the refund is possible. Returns it and whether it is new.
+
+    `reserved` minor units of the payment are not to be given back: they wait for approval.
+    """
     if not 1 <= len(idempotency_key) <= 64:
         raise InvalidField("A form's key has 1 to 64 characters.", field="intent")
-    charge = await session.get(Charge, charge_id, with_for_update=True)
-    if charge is None:
-        raise NotFound("There is no such payment.")
-    earlier = await session.scalar(select(Refund).where(Refund.idempotency_key == idempotency_key))
+    charge = await _lock_charge(session, charge_id)
+    earlier = await get_by_key(session, idempotency_key)
     if earlier is not None:
         if earlier.stripe_charge_id != charge_id or amount not in (None, earlier.amount):
             raise IdempotencyKeyReused("This form was sent before, for another refund.")
         return earlier, False
-    await _ensure_refundable(session, charge)
-    left = await refunds.refundable_amount(session, charge_id)
-    amount = left.amount if amount is None else amount
-    if amount < 1:
-        raise InvalidField("A refund is more than nothing. Nothing was refunded.", field="amount")
-    if amount > left.amount:
-        raise RefundTooMuch(
-            "Only %(left)s of this payment can still be refunded. Nothing was refunded.",
-            field="amount",
-            left=money.format(left),
-        )
+    amount = await ensure_possible(session, charge_id, amount, reserved=reserved)
     refund = Refund(
         id=new_row_id(),
         stripe_charge_id=charge_id,
@@ -120,6 +113,42 @@ async def _create_request(
     session.add(refund)
     await session.flush()
     return refund, True
+
+
+async def get_by_key(session: AsyncSession, idempotency_key: str) -> Refund | None:
+    """Return the refund that a form led to, if it was sent before."""
+    query = select(Refund).where(Refund.idempotency_key == idempotency_key)
+    refund: Refund | None = await session.scalar(query)
+    return refund
+
+
+async def ensure_possible(
+    session: AsyncSession, charge_id: str, amount: int | None, *, reserved: int = 0
+) -> int:
+    """Return the minor units to refund, all that is left where `amount` is None.
+
+    Locks the payment. Raises NotFound, RefundNotPossible, RefundTooMuch or InvalidField.
+    """
+    await _ensure_refundable(session, await _lock_charge(session, charge_id))
+    whole = await refunds.refundable_amount(session, charge_id)
+    left = Money(max(whole.amount - reserved, 0), whole.currency)
+    amount = left.amount if amount is None else amount
+    if amount < 1:
+        raise InvalidField("A refund is more than nothing. Nothing was refunded.", field="amount")
+    if amount > left.amount:
+        raise RefundTooMuch(
+            "Only %(left)s of this payment can still be refunded. Nothing was refunded.",
+            field="amount",
+            left=money.format(left),
+        )
+    return amount
+
+
+async def _lock_charge(session: AsyncSession, charge_id: str) -> Charge:
+    charge: Charge | None = await session.get(Charge, charge_id, with_for_update=True)
+    if charge is None:
+        raise NotFound("There is no such payment.")
+    return charge
 
 
 async def _ensure_refundable(session: AsyncSession, charge: Charge) -> None:

@@ -29,7 +29,11 @@ OF_A_PERSON = re.compile(
     rb"|reader@|A Reader|4242|@example\.org"
 )
 OF_A_PAYMENT = re.compile(rb"(?<![A-Za-z])(ch|py|pi)_[A-Za-z0-9]{8,}")
-WHERE_REFUNDS_ARE_DECIDED = ("/finance/contributions/", "/finance/refund/")
+WHERE_REFUNDS_ARE_DECIDED = (
+    "/finance/contributions/",
+    "/finance/refund/",
+    "/finance/approvals",
+)
 
 
 def unpacked(content: bytes) -> bytes:
@@ -95,7 +99,12 @@ async def test_finance_sees_no_identifier_of_a_person(newsroom: Newsroom, donor:
         closed = await ada.sends("/finance/periods/2026-11/close")
         assert closed.status_code == 303, closed.text
         await newsroom.runs_until_idle()  # the pack is built
-        begin = ["/finance", "/staff", f"/finance/contributions/{contribution.id}"]
+        begin = [
+            "/finance",
+            "/staff",
+            "/finance/approvals",
+            f"/finance/contributions/{contribution.id}",
+        ]
         begin += [f"/finance/contributions/{once.id}", "/finance/journal?month=2026-11"]
         ((transaction,), *_) = await newsroom.rows("SELECT id FROM balance_transactions")
         begin.append(f"/finance/corrections/{transaction}")

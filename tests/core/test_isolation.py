@@ -37,6 +37,7 @@ REASONS = {
         ops/schedules:requeue_abandoned risk/buckets:credit risk/proof_of_work:verify
         safety/retention:purge_expired safety/stop_items:add safety/support_cases:view_case
         settlement/disputes:_update_alerts refresh_alerts settlement/importer:ledger_balance
+        settlement/refund_proposals:expire
         settlement/refund_requests:_resolve_expired staff/passkeys:remove
         staff/api_tokens:revoke_all_of
         signups/newsletter_delivery:purge signups/signup:destroy_keys

@@ -20,10 +20,11 @@ from payments.accounting import (
     pack_verification,
     period_close,
 )
-from payments.accounting.corrections import Actor, Proposal
+from payments.accounting.corrections import Proposal
 from payments.accounting.pack_archive import ArchiveWriter
 from payments.accounting.pack_manifest import MANIFEST_FILE, SIGNATURE_FILE
 from payments.accounting.pack_verification import PackCheck
+from payments.infra.second_person import Actor
 from payments.sandbox import balance as sandbox_balance
 from tests.support.newsroom import Newsroom
 from tests.support.secret_values import secret_named

@@ -45,6 +45,7 @@ ENGLISH = (
     "giving/campaigns.py",
     "infra/audit_log.py",
     "infra/outgoing_events",
+    "infra/second_person.py",
     "safety/emergency_stop.py",
     "safety/global_erasure.py",
     "safety/quarantine_response.py",
@@ -54,7 +55,7 @@ ENGLISH = (
 )
 ENGLISH_CODES = {
     *("bad-webhook", "idempotency-key-missing", "idempotency-key-reused"),
-    *("edit-conflict", "invalid-campaign"),
+    *("edit-conflict", "invalid-campaign", "decision-refused"),
     *("account-map-changed", "program-refuses", "no-signing-key", "not-a-pack", "period-not-ready"),
     *(
         "adoption-undecided",

@@ -2,6 +2,7 @@
 
 account_map           what accounts are called in accounting programs
 audit_log             who did what, when and why
+approvals             what waits for a second colleague
 corrections           what colleagues moved between accounts; the forms
 exports               the transactions as CSV or XLSX, journals
 filters               a page's address is its state
@@ -34,6 +35,7 @@ from payments.core.errors import PaymentsError
 from payments.web.csrf import require_same_origin
 from payments.web.finance import refusals
 from payments.web.finance.account_map import AccountMapPages
+from payments.web.finance.approvals import ApprovalPage
 from payments.web.finance.audit_log import AuditLogPage
 from payments.web.finance.corrections import CorrectionPages
 from payments.web.finance.exports import ExportPages
@@ -71,6 +73,7 @@ def routes() -> list[ControllerRouterHandler]:
         AccountMapPages,
         PeriodClosePages,
         CorrectionPages,
+        ApprovalPage,
         AuditLogPage,
         ReminderStatsPage,
         RefundPages,

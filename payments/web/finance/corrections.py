@@ -12,13 +12,14 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.accounting import corrections
-from payments.accounting.corrections import Actor, CorrectableTransaction, CorrectionView, Proposal
+from payments.accounting.corrections import CorrectableTransaction, CorrectionView, Proposal
 from payments.accounting.reports.transaction_filters import stripe_id_pattern
 from payments.core import amount_input, money
 from payments.core.errors import InvalidField, NotFound, PaymentsError
 from payments.core.identifiers import is_row_id
 from payments.core.money import InvalidAmount, Money
 from payments.infra.context import Context
+from payments.infra.second_person import Actor, DecisionRefused
 from payments.ledger.corrections import CORRECTABLE_ACCOUNTS
 from payments.ledger.posting_rules import LedgerAccount
 from payments.staff.accounts import Staff
@@ -105,7 +106,7 @@ class CorrectionPages(Controller):
                 seen=-1 if seen is None else seen,
             )
             await corrections.propose(ctx, proposal, by=Actor(colleague.id, colleague.name))
-        except (InvalidField, corrections.CorrectionRefused) as error:
+        except (InvalidField, DecisionRefused) as error:
             return await _render(ctx, colleague, object_id, fields, error=error)
         return Redirect(f"{CORRECTIONS_URL}/{object_id}", status_code=303)
 
@@ -134,7 +135,7 @@ class CorrectionPages(Controller):
             else:
                 reason = fields.get("reason", "")
                 await corrections.refuse(ctx, correction_id, reason=reason, by=by)
-        except (InvalidField, corrections.CorrectionRefused) as error:
+        except (InvalidField, DecisionRefused) as error:
             return await _render(ctx, colleague, object_id, error=error)
         return Redirect(f"{CORRECTIONS_URL}/{object_id}", status_code=303)
 

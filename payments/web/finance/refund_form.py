@@ -1,7 +1,7 @@
 """The refund form of one payment, for a colleague of finance with a recent proof of identity.
 
-It shows what can still be refunded, and what was. Each rendered form has an idempotency key: sent
-twice, it is one refund.
+It shows what can still be refunded, what was, and what waits for a second colleague. Each
+rendered form has an idempotency key: sent twice, it is one refund.
 """
 
 from typing import Any
@@ -14,14 +14,14 @@ from litestar.response import Redirect
 from payments.accounting.reports.transaction_filters import stripe_id_pattern
 from payments.core import amount_input, money
 from payments.core.errors import InvalidField, NotFound, PaymentsError
-from payments.core.identifiers import new_row_id
+from payments.core.identifiers import is_row_id, new_row_id
 from payments.core.money import InvalidAmount, Money
 from payments.giving import charges
-from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
-from payments.settlement import refund_requests, refunds
+from payments.infra.second_person import Actor, DecisionOutcome, DecisionRefused
+from payments.settlement import refund_proposals, refund_requests, refunds
+from payments.settlement.refund_proposals import RefundProposal
 from payments.settlement.refunds import Refund, RefundReason
-from payments.staff import accounts
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
 from payments.web.forms import (
@@ -29,6 +29,7 @@ from payments.web.forms import (
     AnyRequest,
     form_data,
     idempotency_key,
+    parse_count,
     select_options,
 )
 from payments.web.staff import layout
@@ -50,6 +51,18 @@ REFUND_STATUS_LABELS = {
     "canceled": "Taken back",
     "unknown": "Unknown here: see Stripe",
 }
+OUTCOME_LABELS = {
+    DecisionOutcome.APPROVED: "Approved",
+    DecisionOutcome.REFUSED: "Refused",
+    DecisionOutcome.WITHDRAWN: "Withdrawn",
+    DecisionOutcome.EXPIRED: "Nobody decided within seven days",
+}
+DECISION_ERRORS = (
+    DecisionRefused,
+    InvalidField,
+    refund_requests.RefundNotPossible,
+    refund_requests.RefundTooMuch,
+)
 
 
 class RefundPages(Controller):
@@ -68,9 +81,7 @@ class RefundPages(Controller):
         charge_id: FromPath[str],
     ) -> Response[str]:
         """Show what is left of a payment, and the form."""
-        return await _render(
-            ctx, colleague, charge_id, done=request.query_params.get("done") == "yes"
-        )
+        return await _render(ctx, colleague, charge_id, done=request.query_params.get("done", ""))
 
     @post(request_max_body_size=SMALL_FORM_BYTES)
     async def submit(
@@ -80,18 +91,49 @@ class RefundPages(Controller):
         colleague: NamedDependency[Staff],
         charge_id: FromPath[str],
     ) -> Response[Any]:
-        """Refund the amount of the form."""
+        """Refund the amount of the form, or propose it where a second colleague has to agree."""
         fields = await form_data(request)
         try:
-            await _request_refund(ctx, colleague, charge_id, fields)
+            made = await _request_refund(ctx, colleague, charge_id, fields)
         except (InvalidAmount, InvalidField, refund_requests.RefundTooMuch) as error:
             return await _render(ctx, colleague, charge_id, fields, error=error)
-        return Redirect(f"/finance/refund/{charge_id}?done=yes", status_code=303)
+        done = "proposed" if isinstance(made, RefundProposal) else "yes"
+        return Redirect(f"/finance/refund/{charge_id}?done={done}", status_code=303)
+
+    @post("/{decision:str}", request_max_body_size=SMALL_FORM_BYTES)
+    async def decide(
+        self,
+        ctx: NamedDependency[Context],
+        request: AnyRequest,
+        colleague: NamedDependency[Staff],
+        charge_id: FromPath[str],
+        decision: FromPath[str],
+    ) -> Response[Any]:
+        """Approve or refuse a refund that was proposed: `decision` is one of the two."""
+        fields = await form_data(request)
+        proposal_id = fields.get("proposal", "")
+        if decision not in ("approve", "refuse") or not is_row_id(proposal_id):
+            raise NotFound("There is no such refund.")
+        left = await _refundable(ctx, charge_id)
+        by = Actor(colleague.id, colleague.name)
+        try:
+            if decision == "approve":
+                shown = Money(parse_count(fields.get("shown", "")) or 0, left.currency)
+                await refund_proposals.approve(
+                    ctx, proposal_id, charge_id=charge_id, shown=shown, by=by
+                )
+            else:
+                why = fields.get("why", "")
+                await refund_proposals.refuse(ctx, proposal_id, charge_id=charge_id, why=why, by=by)
+        except DECISION_ERRORS as error:
+            return await _render(ctx, colleague, charge_id, error=error, error_field="decision")
+        done = "yes" if decision == "approve" else "refused"
+        return Redirect(f"/finance/refund/{charge_id}?done={done}", status_code=303)
 
 
 async def _request_refund(
     ctx: Context, colleague: Staff, charge_id: str, fields: dict[str, str]
-) -> None:
+) -> Refund | RefundProposal:
     left = await _refundable(ctx, charge_id)
     try:
         amount = amount_input.parse_amount(fields.get("amount", ""), left.currency)
@@ -103,34 +145,27 @@ async def _request_refund(
         reason = RefundReason(fields.get("reason", ""))
     except ValueError:
         raise InvalidField("Choose why. Nothing was refunded.", field="reason") from None
-    async with ctx.sessions.begin() as session:
-        await accounts.record_action(
-            session,
-            AuditAction.REFUND_REQUESTED,
-            colleague,
-            object_id=charge_id,
-            reason=f"{money.format(amount)}, {reason}",
-            now=ctx.now(),
-        )
-    await refund_requests.request(
+    return await refund_proposals.request(
         ctx,
         charge_id,
-        amount=amount.amount,
+        amount,
         reason=reason,
-        staff_id=colleague.id,
+        by=Actor(colleague.id, colleague.name),
         idempotency_key=idempotency_key(fields),
     )
 
 
 async def _refundable(ctx: Context, charge_id: str) -> Money:
-    """How much of a payment can still be refunded. Raises NotFound."""
+    """How much of a payment can still be refunded or proposed. Raises NotFound."""
     not_found = NotFound("There is no such payment.")
     if not CHARGE_ID_PATTERN.fullmatch(charge_id):
         raise not_found
     async with ctx.sessions() as session:
         if await session.get(charges.Charge, charge_id) is None:
             raise not_found
-        return await refunds.refundable_amount(session, charge_id)
+        whole = await refunds.refundable_amount(session, charge_id)
+        waiting = await refund_proposals.waiting_amount(session, charge_id, now=ctx.now())
+    return Money(max(whole.amount - waiting, 0), whole.currency)
 
 
 async def _render(
@@ -139,13 +174,15 @@ async def _render(
     charge_id: str,
     fields: dict[str, str] | None = None,
     *,
-    done: bool = False,
+    done: str = "",
     error: PaymentsError | None = None,
+    error_field: str = "",
 ) -> Response[str]:
     left = await _refundable(ctx, charge_id)
     async with ctx.sessions() as session:
         charge = await session.get_one(charges.Charge, charge_id)
         earlier_refunds = await refunds.list_for_charge(session, charge_id)
+        proposals = await refund_proposals.list_for_charge(session, charge_id)
     fields = fields or {}
     reasons = [("", "Choose"), *((reason.value, text) for reason, text in REASON_LABELS.items())]
     return layout.render(
@@ -165,9 +202,29 @@ async def _render(
         idempotency_key=new_row_id(),
         done=done,
         error="" if error is None else error.detail,
-        error_field="" if error is None else error.field or "amount",
+        error_field=error_field or ("" if error is None else error.field or "amount"),
+        has_limit=bool(ctx.settings.refund_limit),
+        proposals=[_proposal_view(ctx, one, colleague) for one in proposals],
         earlier_refunds=[_refund_view(ctx, refund) for refund in earlier_refunds],
     )
+
+
+def _proposal_view(ctx: Context, proposal: RefundProposal, colleague: Staff) -> dict[str, Any]:
+    is_waiting = proposal.is_waiting(ctx.now())
+    decided = "" if proposal.decided_by is None else proposal.decided_by
+    return {
+        "id": proposal.id,
+        "amount": money.format(proposal.money),
+        "shown": proposal.amount,
+        "reason": REASON_LABELS[proposal.reason],
+        "asked": f"{proposal.proposed_by}, {view_models.format_minute(ctx, proposal.proposed_at)}",
+        "until": view_models.format_minute(ctx, proposal.expires_at),
+        "is_waiting": is_waiting,
+        "is_own": proposal.proposed_by_id == colleague.id,
+        "status": OUTCOME_LABELS[proposal.outcome or DecisionOutcome.EXPIRED],
+        "decided": decided,
+        "refusal": proposal.refusal,
+    }
 
 
 def _refund_view(ctx: Context, refund: Refund) -> dict[str, str]:

@@ -25,6 +25,7 @@ from payments.web.staff import layout
 from payments.web.staff.guards import BOOKS
 
 ALERTS_URL = "/staff/alerts"
+APPROVALS_URL = "/finance/approvals"
 MAX_ALERT_ID = 2**31 - 1  # of the column
 ALERTS_PER_PAGE = 50
 INSTRUCTIONS = {
@@ -164,6 +165,10 @@ INSTRUCTIONS = {
         "Mend whatever takes the newsletter's addresses, then run payments newsletter retry. "
         "Thirty days after they were given they are destroyed."
     ),
+    AlertKind.APPROVAL_WAITS: (
+        "Look at it under Approvals, and approve or refuse it. Whoever proposed it cannot. The "
+        "alert closes once it is decided; a refund ends by itself after seven days."
+    ),
     AlertKind.REFUND_FAILED: (
         "Write to the donor by way of Stripe and ask where to send the money; then refund again."
     ),
@@ -206,6 +211,8 @@ def _why_not_closable(alert: Alert) -> str | None:
     """Return why a colleague cannot close an alert: something goes on by it. None if they can."""
     if alert.kind is AlertKind.SUSPENSE:  # reports refer to it
         return "It stays open for as long as the money is in suspense."
+    if alert.kind is AlertKind.APPROVAL_WAITS:
+        return "It stays open until it is decided."
     if alert.kind is AlertKind.OBJECT_FAILED and alert.job == importer.RETRY_JOB:
         return (
             "It stays open until the transaction is in the books: each import fetches it "
@@ -338,6 +345,7 @@ def _alert_view(ctx: Context, alert: Alert) -> dict[str, Any]:
         "instruction": INSTRUCTIONS.get(alert.kind, ""),
         "object_id": alert.object_id,
         "since": view_models.format_minute(ctx, alert.opened_at),
+        "url": APPROVALS_URL if alert.kind is AlertKind.APPROVAL_WAITS else "",
         "can_retry": alert.kind in retries.KINDS,
         "stays_open": _why_not_closable(alert),
     }
