@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from types import ModuleType
 
 import pytest
+from sqlalchemy import text
 
 from payments.accounting import close_pack, daily_totals, integrity, period_close
 from payments.accounting.exports import ledger_entries, transactions_csv
@@ -17,6 +18,7 @@ from payments.accounting.reports.transaction_filters import Filters
 from payments.core.errors import InvalidField, NotFound
 from payments.infra import alerts
 from payments.infra.alerts import AlertKind
+from tests.support.command_line import run
 from tests.support.newsroom import Newsroom
 from tests.support.packs import PUBLIC_KEY, closes, find_problems, taken
 from tests.support.snapshot import Snapshot, restore_newsroom
@@ -169,6 +171,25 @@ async def test_the_last_closed_month_can_be_opened_again_with_a_reason(
         ("period_reopened", "Ada", "A refund was missing"),
         ("period_closed", "Ada", ""),
     ]
+    await _takes_an_undone_pack_by_command(newsroom, first)
+
+
+async def _takes_an_undone_pack_by_command(newsroom: Newsroom, pack: bytes) -> None:
+    # commands go by this machine's clock: the month is one that has been in any case
+    async with newsroom.ctx.sessions.begin() as session:
+        await session.execute(text("UPDATE period_closings SET month = '2024-11-01'"))
+    listed = (await run(newsroom.settings, "period", "list")).stdout.decode().splitlines()
+    assert [line.rpartition("  ")[2] for line in listed] == [
+        "valid",
+        "undone: A refund was missing",
+    ]
+    export = ("period", "export", "2024-11", "--closing")
+    assert (await run(newsroom.settings, *export, "1")).stdout == pack
+    wrong = await run(newsroom.settings, *export, "3")
+    assert (wrong.exit_code, wrong.stdout) == (1, b"")
+    assert "There is no pack 3 of 2024-11." in wrong.stderr
+    exported = "SELECT object_id FROM audit_entries WHERE action = 'data_exported'"
+    assert await newsroom.rows(exported) == [("payments-2024-11-pack-1.zip",)]
 
 
 async def test_a_month_in_the_future_or_no_month_is_refused(newsroom: Newsroom) -> None:

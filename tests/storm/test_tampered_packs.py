@@ -22,7 +22,7 @@ from tests.support.packs import (
 
 pytestmark = [pytest.mark.anyio, pytest.mark.storm]
 
-EDITS = int(os.environ.get("STORM_PACK_EDITS", "150000"))
+EDITS = int(os.environ.get("STORM_PACK_EDITS", "90000"))
 
 
 async def test_of_a_hundred_thousand_changes_of_a_pack_none_is_accepted(newsroom: Newsroom) -> None:
@@ -57,7 +57,7 @@ def changes(packs: list[bytes]) -> Iterator[tuple[str, bytes]]:
         yield "a byte doubled", pack[:place] + pack[place : place + 1] + pack[place:]
         yield "cut off", pack[:place]
     for number, one in enumerate(packs):
-        for kind, tamper in TAMPERINGS.items():
+        for kind, tamper in TAMPERINGS.items() if number == 0 else ():
             yield kind, tamper(one)
         yield from (("by chance", edit) for edit in random_edits(one, packs, EDITS // 3, number))
     yield from _files_changed(pack)

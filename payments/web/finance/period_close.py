@@ -41,7 +41,6 @@ from payments.web.staff.guards import EXPORT, ExportGrant, StepUp
 PERIODS_URL = "/finance/periods"
 MONTHS_SHOWN = 120
 MONTH_STEP_UP = StepUp(form_url=f"{PERIODS_URL}/{{month}}")
-HASH_DIGITS_SHOWN = 16  # in the list; the month's own page has them all
 BALANCE_LABELS = {
     "gross": "Gifts",
     "fees": "Fees",
@@ -83,6 +82,7 @@ class PeriodClosePages(Controller):
             title="Periods",
             active_url=PERIODS_URL,
             months=_months_table(ctx, first, next_month_to_close, closings),
+            packs=_packs_table(ctx, closings),
             late_entries=_late_entries_table(ctx, late),
             next_url=f"{PERIODS_URL}?late_after={more}#late" if more else "",
             next_to_close=None
@@ -148,9 +148,22 @@ class PeriodClosePages(Controller):
         export_grant: NamedDependency[ExportGrant],
         month: FromPath[str],
     ) -> Stream:
-        """Return the pack, the same bytes however often it is downloaded."""
+        """Return the valid pack, the same bytes however often it is downloaded."""
         with spooled_file() as file:
             name = await close_pack.download(ctx, month, file)
+        return await stream_file(export_grant, file, name, "application/zip")
+
+    @get("/{month:str}/packs/{closing:str}", guards=[EXPORT])
+    async def download_one_pack(
+        self,
+        ctx: NamedDependency[Context],
+        export_grant: NamedDependency[ExportGrant],
+        month: FromPath[str],
+        closing: FromPath[str],
+    ) -> Stream:
+        """Return one of the packs of a month by its number, undone or not."""
+        with spooled_file() as file:
+            name = await close_pack.download(ctx, month, file, closing_id=closing)
         return await stream_file(export_grant, file, name, "application/zip")
 
 
@@ -180,10 +193,9 @@ def _months_table(
         else:
             status = _open_status(ctx, month, next_to_close, earliest, reopened=month in reopened)
             closed_at = EMPTY_CELL
-        month_cell = Cell(format_month(month), _month_url(month))
-        rows.append([month_cell, status, closed_at, *_pack_cells(closing)])
+        rows.append([Cell(format_month(month), _month_url(month)), status, closed_at])
         month = months_before(month, 1)
-    columns = ["Month", "Status", "Closed", "Manifest, SHA-256", "Pack"]
+    columns = ["Month", "Status", "Closed"]
     return table("months", "Months, the newest first", columns, rows,
                  empty="Nothing moved yet, so there is no month to close.")  # fmt: skip
 
@@ -199,14 +211,31 @@ def _open_status(
     return f"{label}, next to close" if month == next_to_close else label
 
 
-def _pack_cells(closing: PeriodClosing | None) -> tuple[Cell, Cell]:
-    if closing is None:
-        return Cell(EMPTY_CELL), Cell(EMPTY_CELL)
-    url = f"{_month_url(closing.month)}/pack"
-    if closing.manifest_hash is None:
-        return Cell("not made yet"), Cell("Make and download", url)
-    short = f"{closing.manifest_hash.hex()[:HASH_DIGITS_SHOWN]}\N{HORIZONTAL ELLIPSIS}"
-    return Cell(short, code=True), Cell("Download", url)
+def _packs_table(ctx: Context, closings: Sequence[PeriodClosing]) -> Table:
+    """Return every pack, those that were undone with the reason among them."""
+    rows: list[Sequence[str | Cell]] = [
+        [
+            Cell(format_month(closing.month), _month_url(closing.month)),
+            Cell(
+                f"Pack {closing.id}" if closing.manifest_hash else f"Make pack {closing.id}",
+                f"{_month_url(closing.month)}/packs/{closing.id}",
+            ),
+            _validity_cell(ctx, closing),
+            f"{format_minute(ctx, closing.closed_at)}, {closing.closed_by}",
+        ]
+        for closing in closings
+    ]
+    columns = ["Month", "File", "Valid", "Closed"]
+    return table("packs", "Packs: the signed files of closed months, the newest first", columns,
+                 rows, empty="No month was closed yet, so there is no pack.")  # fmt: skip
+
+
+def _validity_cell(ctx: Context, closing: PeriodClosing) -> Cell:
+    if closing.reopened_at is None:
+        return Cell("Yes")
+    moment = format_minute(ctx, closing.reopened_at)
+    reason = f"No: {closing.reopened_by} reopened the month {moment}: {closing.reopen_reason}"
+    return Cell(reason, tone="bad")
 
 
 def _late_entries_table(ctx: Context, entries: list[LateEntryRow]) -> Table:
@@ -265,9 +294,7 @@ async def _render_month(
             balances, is_over=next_month(first) <= filters.today(ctx)
         ),
         is_last=closing is not None and last is not None and last.id == closing.id,
-        reopenings=[
-            _reopening_sentence(ctx, one) for one in closings if one.reopened_at is not None
-        ],
+        packs=_packs_table(ctx, closings) if closings else None,
         error="" if error is None else error.detail,
         error_field="reason" if is_reason_error else "",
         entered_reason=entered_reason,
@@ -306,13 +333,4 @@ def _stripe_balance_table(balances: Sequence[BalanceMonth], *, is_over: bool) ->
         ["Stripe's balance", *(f"#{one.currency.upper()}" for one in balances)],
         [["When the month began", *opening], *movements],
         footer=[["When it ended" if is_over else "Now", *closing]],
-    )
-
-
-def _reopening_sentence(ctx: Context, closing: PeriodClosing) -> str:
-    assert closing.reopened_at is not None
-    return (
-        f"Closed on {format_datetime(ctx, closing.closed_at)} by {closing.closed_by},"
-        f" opened again on {format_datetime(ctx, closing.reopened_at)}"
-        f" by {closing.reopened_by}: {closing.reopen_reason}"
     )
