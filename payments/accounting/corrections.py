@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import period_close
@@ -244,6 +244,22 @@ async def list_page(
     views = [CorrectionView(one, decision, seq) for one, decision, seq in rows]
     more = offset + MAX_CORRECTIONS if len(views) > MAX_CORRECTIONS else None
     return views[:MAX_CORRECTIONS], more
+
+
+async def list_before(
+    session: AsyncSession, *, before: str | None, size: int
+) -> tuple[list[CorrectionView], str | None]:
+    """Return the newest corrections, or those before one, and which the next page begins before.
+
+    Unlike by counting, a page stays the same while later ones are proposed.
+    """
+    query = _query().order_by(Correction.proposed_at.desc(), Correction.id.desc())
+    if before is not None:
+        place = select(Correction.proposed_at, Correction.id).where(Correction.id == before)
+        query = query.where(tuple_(Correction.proposed_at, Correction.id) < place.scalar_subquery())
+    rows = await session.execute(query.limit(size + 1))
+    views = [CorrectionView(one, decision, seq) for one, decision, seq in rows]
+    return views[:size], views[size - 1].correction.id if len(views) > size else None
 
 
 # --- what stands there ----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ in the transaction that appends the entry, whoever appends it.
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, Date, ForeignKey, delete, func, select
+from sqlalchemy import BigInteger, Date, ForeignKey, Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -30,8 +30,9 @@ class LateEntry(db.Base):
 
 @dataclass(frozen=True, slots=True)
 class LateEntryRow:
-    """A late entry with what it moved, in minor units."""
+    """A late entry with what it moved, in minor units. `seq` is its number in the ledger."""
 
+    seq: int
     balance_transaction: str
     occurred_at: datetime
     booked_on: date
@@ -47,20 +48,36 @@ async def list_late_entries(
     """Return a page of the late entries, the newest first: those after so many, and after how many
     the next begins.
     """
+    rows = await session.execute(_newest_first().limit(MAX_LATE_ENTRIES + 1).offset(offset))
+    found = [LateEntryRow(*row) for row in rows]
+    more = offset + MAX_LATE_ENTRIES if len(found) > MAX_LATE_ENTRIES else None
+    return found[:MAX_LATE_ENTRIES], more
+
+
+async def list_before(
+    session: AsyncSession, *, before_seq: int | None, size: int
+) -> tuple[list[LateEntryRow], int | None]:
+    """Return the newest late entries, or those before one, and which the next page begins before.
+
+    Unlike by counting, a page stays the same while later entries arrive.
+    """
+    query = _newest_first().limit(size + 1)
+    if before_seq is not None:
+        query = query.where(LedgerEntry.seq < before_seq)
+    found = [LateEntryRow(*row) for row in await session.execute(query)]
+    return found[:size], found[size - 1].seq if len(found) > size else None
+
+
+def _newest_first() -> Select[int, str, datetime, date, str, str, int, str]:
     entry = LedgerEntry
-    query = (
+    return (
         select(
-            entry.balance_transaction, entry.occurred_at, LateEntry.booked_on,
+            entry.seq, entry.balance_transaction, entry.occurred_at, LateEntry.booked_on,
             entry.debit, entry.credit, entry.amount, entry.currency,
         )
         .join(LateEntry, LateEntry.seq == entry.seq)
         .order_by(entry.seq.desc())
-        .limit(MAX_LATE_ENTRIES + 1)
-        .offset(offset)
     )  # fmt: skip
-    rows = [LateEntryRow(*row) for row in await session.execute(query)]
-    more = offset + MAX_LATE_ENTRIES if len(rows) > MAX_LATE_ENTRIES else None
-    return rows[:MAX_LATE_ENTRIES], more
 
 
 async def release(

@@ -1,6 +1,7 @@
 """A program of the newsroom that calls the finance API with a token."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,15 @@ from payments.staff.api_tokens import TokenScope
 from tests.support.newsroom import Newsroom
 
 ALL_SCOPES = tuple(TokenScope)
+REVIEWED = Path(__file__).parent.parent / "web" / "finance_api.txt"
+FORM = "a form: "
+
+
+def operations_by_page() -> dict[str, list[str]]:
+    """The operations that have the figures of each page of finance; of a form there are none."""
+    lines = [line for line in REVIEWED.read_text().splitlines() if not line.startswith("#")]
+    pairs = [line.split(": ", 1) for line in lines]
+    return {page: [] if said.startswith(FORM) else said.split() for page, said in pairs}
 
 
 @dataclass(frozen=True)
@@ -23,7 +33,9 @@ class Program:
     async def asks(self, path: str, **params: object) -> httpx.Response:
         """Call an operation."""
         values = {name.rstrip("_"): str(value) for name, value in params.items()}
-        return await self.room.web.get(f"/api/finance/{path}", params=values, headers=self.headers)
+        return await self.room.web.get(
+            f"/api/finance/{path}", params=values or None, headers=self.headers
+        )
 
     async def reads(self, path: str, **params: object) -> dict[str, Any]:
         """Call an operation that answers."""

@@ -27,6 +27,7 @@ from tests.support.http import app_of, routes_of
 from tests.support.loops import ANYIO_BACKEND, AnyioBackend
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.oidc_provider import OidcProvider
+from tests.support.programs import REVIEWED, operations_by_page
 
 pytestmark = pytest.mark.anyio
 
@@ -263,6 +264,18 @@ async def test_the_api_of_finance_is_for_programs_with_a_token(house: House) -> 
         for actor in (house.owner, *house.others.values()):
             answer = await actor.web.request(method, re.sub(r"{\w+}", "x", path))
             assert answer.status_code == 401, path
+
+
+async def test_each_page_of_finance_has_its_operations_for_programs(house: House) -> None:
+    app = app_of(house.room)
+    pages = {rule.route for rule in guards.access_rules(app) if "GET /finance" in rule.route}
+    listed = operations_by_page()
+    assert set(listed) == pages, f"say in {REVIEWED.name} which operations have its figures"
+    operations = {f"/api/finance/{one}" for found in listed.values() for one in found}
+    assert {path for _, path, _ in access.operations(app)} == {
+        *operations,
+        "/api/finance/openapi.json",
+    }
 
 
 async def test_a_session_of_staff_is_none_of_a_donors_and_the_other_way_round(

@@ -59,7 +59,7 @@ _AT_RISK = text(
             OR stripe_payment_method_id IS NULL
             OR card_expires_on <= CAST(:expiring_until AS date))
      ORDER BY reason DESC, current_period_end NULLS LAST, contribution_id
-     LIMIT {MAX_AT_RISK + 1}
+     LIMIT :limit
     OFFSET :offset
     """  # noqa: S608 - constants only
 )
@@ -79,18 +79,22 @@ class AtRiskSubscription:
 
 
 async def at_risk(
-    session: AsyncSession, *, today: date, offset: int = 0
+    session: AsyncSession, *, today: date, offset: int = 0, size: int = MAX_AT_RISK
 ) -> tuple[list[AtRiskSubscription], int | None]:
     """Return a page of the subscriptions at risk: those after so many, and after how many the next
     begins.
     """
-    expiring_until = today + CARD_EXPIRY_NOTICE
-    rows = await session.execute(_AT_RISK, {"expiring_until": expiring_until, "offset": offset})
+    params = {
+        "expiring_until": today + CARD_EXPIRY_NOTICE,
+        "offset": offset,
+        "limit": size + 1,
+    }
+    rows = await session.execute(_AT_RISK, params)
     found = [
         AtRiskSubscription(contribution_id, Interval(IntervalUnit(unit), count), *others)
         for contribution_id, unit, count, *others in rows
     ]
-    return found[:MAX_AT_RISK], offset + MAX_AT_RISK if len(found) > MAX_AT_RISK else None
+    return found[:size], offset + size if len(found) > size else None
 
 
 _COMMITTED_MRR = text(

@@ -1,7 +1,7 @@
 """The audit log, to read: who did what, to which id, why and when. Filters are in the URL."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
@@ -35,19 +35,15 @@ class AuditLogPage(Controller):
     ) -> Response[str]:
         """Entries, the newest first, by who did it and by what was done."""
         params = request.query_params
-        name, action = params.get("who", ""), params.get("what", "")
+        name, action = parse_filters(params)
         before = params.get("before", "")
         if before and not SEQ_PATTERN.fullmatch(before):
             raise InvalidField("before: the number of an entry.", field="before")
-        if name and not name.isprintable():
-            raise InvalidField("who: a name.", field="who")
-        if action and action not in tuple(AuditAction):
-            raise InvalidField("what: one of the deeds of the list.", field="what")
         async with ctx.sessions() as session:
             entries = await audit_log.list_entries(
                 session,
-                name=name[:80] or None,
-                action=action or None,
+                name=name,
+                action=action,
                 before_seq=int(before) if before else None,
                 limit=ENTRIES_PER_PAGE + 1,
             )
@@ -59,17 +55,27 @@ class AuditLogPage(Controller):
             colleague,
             active_url=AUDIT_LOG_URL,
             entries=[_entry_view(ctx, entry) for entry in entries[:ENTRIES_PER_PAGE]],
-            older_url=_older_url(entries, name, action),
+            older_url=_older_url(entries, name or "", action or ""),
             export_url=f"{AUDIT_LOG_URL}.csv{query_string(who=name, what=action)}",
             is_first_page=not before,
-            who=_actor_options(names, name),
+            who=_actor_options(names, name or ""),
             what=select_options(
                 [("", "Everything"), *((one.value, _action_label(one)) for one in AuditAction)],
-                action,
+                action or "",
             ),
             zone=ctx.settings.accounting_zone,
             is_append_only=is_append_only,
         )
+
+
+def parse_filters(params: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return who acted and what was done, as an address asks. Raises InvalidField."""
+    name, action = params.get("who", ""), params.get("what", "")
+    if name and not name.isprintable():
+        raise InvalidField("who: a name.", field="who")
+    if action and action not in tuple(AuditAction):
+        raise InvalidField("what: one of the deeds of the list.", field="what")
+    return name[:80] or None, action or None
 
 
 def _older_url(entries: Sequence[AuditEntry], name: str, action: str) -> str:

@@ -150,24 +150,31 @@ class ExportPages(Controller):
         export_grant: NamedDependency[ExportGrant],
     ) -> Stream:
         """Return the journals of a period in the format of an accountant's program."""
-        query = request.query_params
-        if query.get("format") not in tuple(JournalFormat):
-            raise InvalidField(f"format: one of {', '.join(JournalFormat)}.", field="format")
-        journal_format = JournalFormat(query["format"])
-        _, chosen = filters.period_or_default(ctx, query)
-        currency = filters.filter_value(query, "currency")
-        with spooled_file() as file:
-            suffix = await files.write_journal(ctx, journal_format, chosen, file, currency=currency)
-        name = files.export_filename(
-            f"journal-{journal_format}",
-            Filters(chosen, currency=currency).describe(),
-            ctx.settings.accounting_zoneinfo,
-            suffix,
-        )
-        if journal_format is JournalFormat.DATEV:
-            name = f"EXTF_{name}"
-        media_type = "application/zip" if suffix == ".zip" else "text/plain"
+        file, name, media_type = await journal_file(ctx, request.query_params)
         return await stream_file(export_grant, file, name, media_type)
+
+
+async def journal_file(ctx: Context, query: Mapping[str, str]) -> tuple[IO[bytes], str, str]:
+    """Return the journals that an address asks for, whole, with their name and media type.
+
+    Raises InvalidField, and what `files.write_journal` raises.
+    """
+    if query.get("format") not in tuple(JournalFormat):
+        raise InvalidField(f"format: one of {', '.join(JournalFormat)}.", field="format")
+    journal_format = JournalFormat(query["format"])
+    _, chosen = filters.period_or_default(ctx, query)
+    currency = filters.filter_value(query, "currency")
+    with spooled_file() as file:
+        suffix = await files.write_journal(ctx, journal_format, chosen, file, currency=currency)
+    name = files.export_filename(
+        f"journal-{journal_format}",
+        Filters(chosen, currency=currency).describe(),
+        ctx.settings.accounting_zoneinfo,
+        suffix,
+    )
+    if journal_format is JournalFormat.DATEV:
+        name = f"EXTF_{name}"
+    return file, name, "application/zip" if suffix == ".zip" else "text/plain"
 
 
 def _journal_links(

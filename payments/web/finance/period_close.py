@@ -102,7 +102,7 @@ class PeriodClosePages(Controller):
         month: FromPath[str],
     ) -> Response[str]:
         """Show a month: the checklist before it is closed, or its closing and its pack."""
-        first = _parse_month(ctx, month)
+        first = parse_month(ctx, month)
         return await _render_month(ctx, colleague, first, done=request.query_params.get("done", ""))
 
     @post("/{month:str}/close", request_max_body_size=SMALL_FORM_BYTES, guards=[MONTH_STEP_UP])
@@ -113,7 +113,7 @@ class PeriodClosePages(Controller):
         month: FromPath[str],
     ) -> Response[Any]:
         """Close the month and build its pack."""
-        first = _parse_month(ctx, month)
+        first = parse_month(ctx, month)
         try:
             close_pack.signing_key(ctx.settings)
             closing = await period_close.close(ctx, first, by=colleague.name, staff_id=colleague.id)
@@ -131,7 +131,7 @@ class PeriodClosePages(Controller):
         month: FromPath[str],
     ) -> Response[Any]:
         """Reopen the last closed month."""
-        first = _parse_month(ctx, month)
+        first = parse_month(ctx, month)
         reason = (await form_data(request)).get("reason", "")
         try:
             await period_close.reopen(
@@ -167,7 +167,8 @@ class PeriodClosePages(Controller):
         return await stream_file(export_grant, file, name, "application/zip")
 
 
-def _parse_month(ctx: Context, month: str) -> date:
+def parse_month(ctx: Context, month: str) -> date:
+    """Return the first day of the month of an address. Raises InvalidField."""
     return period.parse_month(month, name="month", today=filters.today(ctx))
 
 

@@ -74,7 +74,7 @@ class RecurringPages(Controller):
     ) -> Response[str]:
         """Show the last thirteen months that are over."""
         currency = filters.filter_value(request.query_params, "currency")
-        zone, (since, until) = ctx.settings.accounting_zoneinfo, _months_shown(ctx)
+        zone, (since, until) = ctx.settings.accounting_zoneinfo, months_shown(ctx)
         async with ctx.sessions() as session:
             mrr_months = await recurring.mrr_by_month(
                 session, zone, since=since, until=until, currency=currency
@@ -121,7 +121,7 @@ class RecurringPages(Controller):
     ) -> Response[bytes]:
         """Return the roll-forward as a file."""
         currency = filters.filter_value(request.query_params, "currency")
-        zone, (since, until) = ctx.settings.accounting_zoneinfo, _months_shown(ctx)
+        zone, (since, until) = ctx.settings.accounting_zoneinfo, months_shown(ctx)
         async with ctx.sessions() as session:
             mrr_months = await recurring.mrr_by_month(
                 session, zone, since=since, until=until, currency=currency
@@ -133,8 +133,8 @@ class RecurringPages(Controller):
         return await attachment(export_grant, content, name, media_type="text/csv")
 
 
-def _months_shown(ctx: Context) -> tuple[date, date]:
-    """Thirteen whole months, the last of them over."""
+def months_shown(ctx: Context) -> tuple[date, date]:
+    """Return thirteen whole months, the last of them over."""
     until = first_of_month(filters.today(ctx))
     return months_before(until, MONTHS_SHOWN), until
 

@@ -35,7 +35,7 @@ class ReportPages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Show the report of a period, last month unless asked."""
-        params, chosen = _chosen_period(ctx, request)
+        params, chosen = chosen_period(ctx, request)
         content = report_content.build(ctx, await load(ctx, chosen))
         return await layout.render(
             ctx,
@@ -64,12 +64,13 @@ class ReportFile(Controller):
         export_grant: NamedDependency[ExportGrant],
     ) -> Response[bytes]:
         """Return the report of a period as a PDF."""
-        _, chosen = _chosen_period(ctx, request)
+        _, chosen = chosen_period(ctx, request)
         name, content = await make_pdf(ctx, chosen)
         return await attachment(export_grant, content, name, media_type=PDF_MEDIA_TYPE)
 
 
-def _chosen_period(ctx: Context, request: AnyRequest) -> tuple[dict[str, str], Period]:
+def chosen_period(ctx: Context, request: AnyRequest) -> tuple[dict[str, str], Period]:
+    """Return the parameters of the period and the period, last month unless asked."""
     last_month = f"{months_before(filters.today(ctx), 1):%Y-%m}"
     return filters.period_or_default(ctx, request.query_params, last_month)
 

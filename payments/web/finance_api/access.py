@@ -25,6 +25,8 @@ from payments.staff import accounts, api_tokens
 from payments.staff.accounts import Staff
 from payments.staff.api_tokens import ApiToken, ScopeMissing, TokenRefused, TokenScope
 from payments.web.finance_api.parameters import PARAMETERS
+from payments.web.forms import AnyRequest
+from payments.web.staff.guards import ExportGrant
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 API_PREFIX = "/api/finance"
@@ -164,6 +166,15 @@ def check_parameters(connection: AnyConnection, names: tuple[str, ...]) -> None:
                 f"{name}: it is empty. Leave it out, or give it a value.", field=name
             )
         seen.add(name)
+
+
+def export_grant(request: AnyRequest) -> ExportGrant:
+    """Return the permission to send one file: `TokenOnly` let the call in that asks for it."""
+    ctx: Context = request.app.state.ctx
+    call: ApiCall = request.scope["state"][STATE_CALL]
+    query = request.scope["query_string"].decode("latin-1")
+    url = request.scope["path"] + (f"?{query}" if query else "")
+    return ExportGrant(ctx, call.colleague, f"{url} by {call.token.label}")
 
 
 # --- what answers say -----------------------------------------------------------------------------

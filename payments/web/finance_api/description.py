@@ -56,6 +56,10 @@ def describe(handlers: Sequence[ControllerRouterHandler]) -> dict[str, Any]:
             {"name": name, "in": "query", "required": False, **PARAMETERS[name]}
             for name in handler.opt.get(access.PARAMETERS_OPTION, ())
         )
+        if media_types := handler.opt.get("media_types"):
+            operation["responses"]["200"]["content"] = {
+                name: {"schema": {}} for name in media_types
+            }
         for status, response in operation["responses"].items():
             response.setdefault("headers", {}).update(_headers_of(status))
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}

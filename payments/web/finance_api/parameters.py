@@ -6,6 +6,7 @@ document says of them; the values are read by the functions that read those of t
 
 from typing import Any
 
+from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.reports.period import FORMS
 from payments.accounting.reports.transaction_filters import FILTER_RULES
 from payments.core.errors import InvalidField
@@ -56,6 +57,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "what": {
         "description": "What was done.",
         "schema": {"type": "string", "enum": [str(action) for action in AuditAction]},
+    },
+    "format": {
+        "description": "The format of the file.",
+        "required": True,
+        "schema": {"type": "string", "enum": [str(one) for one in JournalFormat]},
     },
     "cursor": {
         "description": "`next_cursor` of the page before, with the same filters. It counts for a"

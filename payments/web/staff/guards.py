@@ -135,7 +135,9 @@ EXPORT = Export()
 
 @dataclass(frozen=True, slots=True)
 class ExportGrant:
-    """The permission to send one file of the books. Only the `EXPORT` guard makes one."""
+    """The permission to send one file of the books. Only the `EXPORT` guard makes one, and for a
+    program's token that of the finance API.
+    """
 
     ctx: Context
     colleague: Staff
