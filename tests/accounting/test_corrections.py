@@ -23,8 +23,9 @@ from payments.core.errors import InvalidField, NotFound
 from payments.infra.second_person import Actor, DecisionRefused
 from payments.sandbox import balance as sandbox_balance
 from payments.staff.accounts import Role
-from tests.support.colleague import open_colleague_browser
+from tests.support.colleague import open_colleague_browser, sees, signs_in
 from tests.support.database_owner import as_owner, tampering
+from tests.support.figures import lines_add_up, months_are_their_lines
 from tests.support.ledger import (
     BALANCES_SQL,
     DERIVED_CHECKS,
@@ -34,6 +35,7 @@ from tests.support.ledger import (
 )
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.packs import closes, files_of, find_problems, signed_by_a_stranger
+from tests.support.page import Page
 
 pytestmark = pytest.mark.anyio
 NOVEMBER, DECEMBER = date(2026, 11, 1), date(2026, 12, 1)
@@ -118,8 +120,23 @@ async def test_a_month_with_an_unexplained_cent_is_finished_and_everything_is_pr
         await _closes(room)
         await _corrects_a_closed_month(room)
         await _corrects_on_its_page(room)
+        await _adds_up(room, cent)
 
     await _tamper(database)
+
+
+async def _adds_up(room: Newsroom, cent: str) -> None:
+    """A correction is a line of its month: pages, files and months add up with it."""
+    cookie = await signs_in(room)
+    for query in ("", "?period=2026-11", "?period=2026-12", "?type=correction", "?account=suspense",
+                  "?account=refunds", f"?id={cent}", "?frequency=other"):  # fmt: skip
+        await lines_add_up(room, cookie, query)
+    page = Page((await sees(room, cookie, "/finance/transactions?type=correction")).text)
+    count = await room.count("ledger_entries WHERE correction_id IS NOT NULL")
+    assert sum(row[2:3] == ["suspense"] or row[3:4] == ["suspense"] for row in page.cells) >= 3
+    file = (await sees(room, cookie, "/finance/transactions.csv?type=correction")).text
+    assert file.count(",correction,posted,") == count
+    await months_are_their_lines(room, cookie)
 
 
 async def _refuses_what_cannot_be(room: Newsroom, cent: str) -> None:

@@ -36,6 +36,7 @@ from payments.accounting.exports import (
 )
 from payments.accounting.exports.journal_format import JournalFormat, Program
 from payments.accounting.exports.journals import Journal, Movement, ProgramRefuses
+from payments.accounting.exports.transaction_totals import SUMMED_COLUMNS
 from tests.support import command_line
 from tests.support.accounting_programs import read_datev, read_xero_journals
 from tests.support.colleague import sees, signs_in
@@ -50,8 +51,9 @@ COLUMNS = re.findall(
     """
     line_id period occurred_at occurred_at_utc type status frequency interval sequence campaign
     source country presentment_currency presentment_amount presentment_amount_minor
-    settlement_currency gross gross_minor fee fee_minor fee_tax fee_tax_minor net net_minor
-    exchange_rate available_on
+    settlement_currency amount amount_minor fee fee_minor fee_tax fee_tax_minor
+    balance_change balance_change_minor gross gross_minor fees fees_minor refunds refunds_minor
+    disputes disputes_minor net net_minor exchange_rate available_on
     payout_id payout_arrival_date payment_method wallet contribution_id recurring_id donor_ref
     relates_to receipt_no provider_charge_id provider_balance_transaction_id provider_invoice_id
     ledger_account exported_in note
@@ -84,19 +86,20 @@ async def test_the_transactions_file_is_the_ledger(room: Newsroom) -> None:
     assert sorted(known) == sorted(
         (
             row["provider_balance_transaction_id"],
-            *(int(row[f"{name}_minor"]) for name in ("gross", "fee", "net")),
+            *(int(row[f"{name}_minor"]) for name in ("amount", "fee", "balance_change")),
             row["settlement_currency"],
         )
         for row in rows
     )
     for row in rows:
-        for name in ("gross", "fee", "net"):
+        for name in SUMMED_COLUMNS:
             assert Decimal(row[name]) * 100 == int(row[f"{name}_minor"])
     (refund,) = (row for row in rows if row["type"] == "refund")
     (gift,) = (row for row in rows if row["gross_minor"] == "2500")
     assert refund["relates_to"] == gift["line_id"]
     assert refund["frequency"] == "once"
-    assert (refund["presentment_amount"], refund["gross"]) == ("-3.33", "-3.33")
+    assert (refund["presentment_amount"], refund["amount"]) == ("-3.33", "-3.33")
+    assert (refund["gross"], refund["refunds"], refund["net"]) == ("0.00", "3.33", "-3.33")
     assert [row["sequence"] for row in rows if row["frequency"] == "monthly"] == ["1", "2", "3"]
     assert [row["campaign"] for row in rows if row["campaign"]] == ["war-diary"]
     assert re.fullmatch(r"2026-11-22T13:00:0[0-9]\+01:00", gift["occurred_at"])
@@ -114,8 +117,8 @@ async def test_a_line_tells_what_a_donor_got_back_and_where_money_went(newsroom:
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
     rows = rows_of(await sees(newsroom, await signs_in(newsroom), "/finance/transactions.csv"))
-    columns = ("presentment_currency", "presentment_amount_minor", "settlement_currency", "gross",
-            "ledger_account")  # fmt: skip
+    columns = ("presentment_currency", "presentment_amount_minor", "settlement_currency",
+               "amount", "ledger_account")  # fmt: skip
     assert sorted(tuple(row[name] for name in columns) for row in rows) == [
         ("", "", "usd", "-2.00", "stripe:held"),
         ("", "", "usd", "2.00", "stripe:held"),
@@ -173,19 +176,21 @@ def _written(value: object, kind: str) -> str:
 
 
 def sums(rows: list[dict[str, str]]) -> dict[tuple[str, str], list[Decimal]]:
-    """Lines, gross, fee and net, for each currency and type and for each currency."""
+    """Lines and all that is summed, for each currency and type and for each currency."""
     found: dict[tuple[str, str], list[Decimal]] = {}
     for row in rows:
         for type_ in (row["type"], "all"):
-            had = found.setdefault((row["settlement_currency"], type_), [Decimal()] * 4)
-            more = ("1", row["gross"], row["fee"], row["net"])
+            had = found.setdefault(
+                (row["settlement_currency"], type_), [Decimal()] * (1 + len(SUMMED_COLUMNS))
+            )
+            more = ("1", *(row[name] for name in SUMMED_COLUMNS))
             had[:] = [one + Decimal(other) for one, other in zip(had, more, strict=True)]
     return found
 
 
 def totals_of(book: Workbook) -> dict[tuple[str, str], list[Decimal]]:
     heads, *lines = book["Totals"].iter_rows(values_only=True)
-    assert heads == ("settlement_currency", "type", "transactions", "gross", "fee", "net")
+    assert heads == ("settlement_currency", "type", "transactions", *SUMMED_COLUMNS)
     return {(line[0], line[1]): [Decimal(str(cell)) for cell in line[2:]] for line in lines}
 
 
@@ -280,8 +285,8 @@ async def test_a_sheet_holds_any_text_as_text_and_any_number_exactly(tmp_path: P
         {"campaign": "https://example.org", "gross": "90071992547.40", "note": "\x0b _x0041_"},
         {"campaign": "0012", "note": "'<r>&</r>"},
     ]
-    always = {"settlement_currency": "kwd", "type": "charge", "gross_minor": "0", "fee_minor": "0",
-              "net_minor": "0"}  # fmt: skip
+    always = {"settlement_currency": "kwd", "type": "charge"}
+    always |= {f"{name}_minor": "0" for name in SUMMED_COLUMNS}
     source, path = tmp_path / "any.csv", tmp_path / "any.xlsx"
     with source.open("w", encoding="utf-8", newline="") as file:
         write = csv.DictWriter(file, COLUMNS, restval="")
@@ -302,7 +307,8 @@ async def test_a_sheet_holds_any_text_as_text_and_any_number_exactly(tmp_path: P
                 assert (found.data_type, unescape(found.value)) == ("s", cell)
             else:
                 assert (found.data_type, Decimal(str(found.value))) == ("n", Decimal(cell))
-    assert totals_of(book)["kwd", "charge"] == [4, Decimal("-0.001"), 0, 0]
+    assert totals_of(book)["kwd", "charge"][:4] == [4, 0, 0, 0]
+    assert totals_of(book)["kwd", "charge"][4] == Decimal("-0.001")
     about = list(book["About"].iter_rows(values_only=True))
     assert about == [("what", "a <test> & more"), ("rows", "4")]
     assert (

@@ -246,12 +246,13 @@ async def test_lines_and_totals_agree_under_every_filter(room: Newsroom, share: 
             sums = {
                 (total.currency, total.is_other_income, name): getattr(total, name)
                 for total in found
-                for name in ("gross", "fees", "refunds", "disputes", "payments")
+                for name in ("gross", "fees", "refunds", "disputes", "payments", "balance_change")
             }
             expected: Counter[object] = Counter()
             for line in lines:
                 is_other = line.frequency == "other"
                 expected[line.currency, is_other, "payments"] += line.type == "charge"
+                expected[line.currency, is_other, "balance_change"] += line.balance_change
                 for debit, credit, amount, currency in entries[line.id]:
                     assert isinstance(amount, int)
                     for account, sign in ((credit, 1), (debit, -1)):

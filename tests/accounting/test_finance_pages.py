@@ -7,6 +7,7 @@ import pytest
 from payments.web.finance.refusals import FILTER_LABELS, PLACES
 from payments.web.staff import guards
 from tests.support.colleague import sees, signs_in
+from tests.support.figures import lines_add_up, months_are_their_lines
 from tests.support.http import app_of
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
@@ -87,3 +88,12 @@ async def test_a_colleague_never_gets_the_readers_error_page(room: Newsroom) -> 
         assert len(page.alerts) == 1, address
         assert "/donate" not in answer.text, address
         assert ("/finance/transactions" in answer.text) is ("nowhere" not in address), address
+
+
+async def test_totals_are_the_sum_of_the_lines_whatever_the_filter(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    for query in ("type=payout", "period=2026-11", "currency=usd", "account=refunds", "id=txn_no"):
+        await lines_add_up(room, cookie, f"?{query}")
+    everything = await lines_add_up(room, cookie)
+    assert everything["USD", "net"] > everything["USD", "balance_change"]  # payouts are among it
+    await months_are_their_lines(room, cookie)

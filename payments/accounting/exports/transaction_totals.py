@@ -9,10 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from payments.core.frequency import Frequency
 
-SUMMED_COLUMNS = ("gross", "fee", "net")
+SUMMED_COLUMNS = (
+    *("amount", "fee", "balance_change"),
+    *("gross", "fees", "refunds", "disputes", "net"),
+)
+OTHER_SUFFIX = " of other income"
 TransactionTotals = dict[
     str, dict[str, dict[str, int]]
-]  # currency -> type -> transactions, gross, fee, net
+]  # currency -> type -> transactions and the summed columns
 
 
 def accumulate(rows: Iterable[Sequence[str]], totals: TransactionTotals) -> Iterator[Sequence[str]]:
@@ -26,7 +30,7 @@ def accumulate(rows: Iterable[Sequence[str]], totals: TransactionTotals) -> Iter
     for row in remaining:
         is_other = row[frequency] == Frequency.OTHER
         sums = totals.setdefault(row[currency], {}).setdefault(
-            f"{row[type_]} of other income" if is_other else row[type_],
+            f"{row[type_]}{OTHER_SUFFIX}" if is_other else row[type_],
             dict.fromkeys(("transactions", *SUMMED_COLUMNS), 0),
         )
         sums["transactions"] += 1

@@ -1,4 +1,5 @@
-"""Transactions as CSV: one row for each balance transaction that is posted, oldest first.
+"""Transactions as CSV: one row for each balance transaction that is posted, and for each correction
+in the books, oldest first.
 
 PostgreSQL writes the bytes: what is formatted and made safe is formatted and made safe there. A
 cell is empty, not zero, when its value is not known or not stored: we hold no country, card or
@@ -14,7 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting.exports import csv_stream
 from payments.accounting.exports.csv_cells import escape_formula_sql, major_units_sql
-from payments.accounting.reports.transaction_filters import TYPE_SQL, Filters
+from payments.accounting.reports import figure_sql
+from payments.accounting.reports.transaction_filters import (
+    CORRECTION_TYPE,
+    CORRECTIONS_SQL,
+    TYPE_SQL,
+    Filters,
+)
 
 _TIMESTAMP_FORMAT_SQL = '\'YYYY-MM-DD"T"HH24:MI:SS'  # the zone and the closing quote follow
 _TAX_SQL = """(
@@ -54,6 +61,18 @@ class ExportColumn:
     kind: str = "text"
 
 
+def _amount_columns(name: str, minor_sql: str) -> tuple[ExportColumn, ExportColumn]:
+    return (
+        ExportColumn(name, major_units_sql(minor_sql, "line.currency"), "amount"),
+        ExportColumn(f"{name}_minor", minor_sql, "whole"),
+    )
+
+
+# What a line adds to the figures of the same names in the months.
+MONTHS_FIGURES = {
+    **{name: f"line.of_{name}" for name in ("gross", "fees", "refunds", "disputes")},
+    "net": "line.of_gross - line.of_fees - line.of_refunds - line.of_disputes",
+}
 COLUMNS = (
     ExportColumn("line_id", "line.seq", "whole"),
     ExportColumn(
@@ -68,7 +87,8 @@ COLUMNS = (
     ExportColumn("type", "line.type_of_line"),
     ExportColumn(
         "status",
-        "CASE WHEN 'suspense' IN (line.debit, line.credit) THEN 'suspense' ELSE 'posted' END",
+        "CASE WHEN line.type_of_line <> 'correction'"
+        " AND 'suspense' IN (line.debit, line.credit) THEN 'suspense' ELSE 'posted' END",
     ),
     ExportColumn("frequency", "coalesce(line.frequency, 'none')"),
     ExportColumn(  # as ISO 8601 writes a duration: P1M, P3M, P1Y
@@ -86,14 +106,15 @@ COLUMNS = (
     ),
     ExportColumn("presentment_amount_minor", _PRESENTMENT_AMOUNT_SQL, "whole"),
     ExportColumn("settlement_currency", "line.currency"),
-    ExportColumn("gross", major_units_sql("line.amount", "line.currency"), "amount"),
-    ExportColumn("gross_minor", "line.amount", "whole"),
-    ExportColumn("fee", major_units_sql("line.fee", "line.currency"), "amount"),
-    ExportColumn("fee_minor", "line.fee", "whole"),
-    ExportColumn("fee_tax", major_units_sql(_TAX_SQL, "line.currency"), "amount"),
-    ExportColumn("fee_tax_minor", _TAX_SQL, "whole"),
-    ExportColumn("net", major_units_sql("line.net", "line.currency"), "amount"),
-    ExportColumn("net_minor", "line.net", "whole"),
+    *_amount_columns("amount", "line.amount"),
+    *_amount_columns("fee", "line.fee"),
+    *_amount_columns("fee_tax", _TAX_SQL),
+    *_amount_columns("balance_change", "line.net"),
+    *(
+        column
+        for name, figure in MONTHS_FIGURES.items()
+        for column in _amount_columns(name, figure)
+    ),
     ExportColumn("exchange_rate", escape_formula_sql("line.exchange_rate")),
     ExportColumn(
         "available_on", "to_char(line.available_on AT TIME ZONE 'UTC', 'YYYY-MM-DD')", "day"
@@ -140,7 +161,17 @@ _PAYOUT_JOIN_SQL = """
         ON payout.stripe_payout_id = coalesce(
                item.stripe_payout_id,
                CASE WHEN line.type LIKE 'payout%' THEN line.source END)
+       AND line.type_of_line <> 'correction'
 """
+_OF_FIGURES = f"of_figures({', '.join(f'of_{name}' for name in figure_sql.FIGURES)})"
+# A correction as a line: its transaction, with what the correction moved in place of what it did.
+_CORRECTION_SQL = f"""jsonb_populate_record(bt, jsonb_build_object(
+           'seq', e.seq, 'occurred_at', e.occurred_at, 'booked_on', e.booked_on,
+           'debit', e.debit, 'credit', e.credit, 'amount', 0, 'fee', 0, 'net', 0,
+           'fees', CAST('[]' AS jsonb), 'source', NULL, 'charge_transaction', bt.id,
+           'exchange_rate', NULL, 'charged_amount', NULL, 'charged_currency', NULL,
+           'frequency', CASE WHEN {figure_sql.is_other_sql("e")} THEN 'other'
+                             ELSE bt.frequency END)) corrected"""
 
 
 def describe_export(filters: Filters, zone: ZoneInfo) -> str:
@@ -151,7 +182,16 @@ def describe_export(filters: Filters, zone: ZoneInfo) -> str:
 def about_sheet(filters: Filters, zone: ZoneInfo) -> list[tuple[str, str]]:
     """Return the lines of a workbook's last sheet, which says what the workbook is of."""
     return [
-        ("what", "one line for each movement of the Stripe balance, oldest first"),
+        (
+            "what",
+            "one line for each movement of the Stripe balance and each correction, oldest first",
+        ),
+        ("amount, fee", "what moved before Stripe's fee for it, and that fee"),
+        ("balance_change", "the amount less the fee: by how much the balance at Stripe changed"),
+        (
+            "gross, fees, refunds, disputes, net",
+            "what the line adds to these figures of the months",
+        ),
         *((name, value) for name, _, value in _split_filters(filters)),
         ("zone", zone.key),
         ("amounts", "major units of the currency beside them; *_minor in its smallest unit"),
@@ -166,17 +206,31 @@ def _split_filters(filters: Filters) -> list[tuple[str, str, str]]:
 def build_query(filters: Filters, zone: ZoneInfo) -> tuple[str, Mapping[str, object]]:
     """Return the query of the rows, oldest first, and its parameters."""
     conditions, params = filters.conditions(zone)
+    of_corrections, _ = filters.correction_conditions(zone)
     columns = ",\n           ".join(f'{column.sql} AS "{column.name}"' for column in COLUMNS)
     query = f"""
     WITH lines AS (
-        SELECT bt.*, {TYPE_SQL} AS type_of_line
+        SELECT bt.*, {TYPE_SQL} AS type_of_line, of_figures.*
           FROM posted_transactions bt
+         CROSS JOIN LATERAL (
+               SELECT {figure_sql.SUMS_SQL}
+                 FROM ledger_entries
+                WHERE balance_transaction = bt.id
+                  AND correction_id IS NULL) {_OF_FIGURES}
          WHERE {conditions}
+         UNION ALL
+        SELECT corrected.*, '{CORRECTION_TYPE}', of_figures.*
+          FROM {CORRECTIONS_SQL}
+         CROSS JOIN LATERAL {_CORRECTION_SQL}
+         CROSS JOIN LATERAL (
+               SELECT {figure_sql.SUMS_SQL}
+                 FROM (SELECT e.debit, e.credit, e.amount) AS its_entry) {_OF_FIGURES}
+         WHERE {of_corrections}
     )
     SELECT {columns}
       FROM lines line
     {_PAYOUT_JOIN_SQL}
-     ORDER BY line.occurred_at, line.id
+     ORDER BY line.occurred_at, line.id, line.seq
     """  # noqa: S608 - constants only; what was asked is a parameter
     return query, {**params, "exported_in": describe_export(filters, zone)}
 
@@ -194,8 +248,10 @@ async def stream_csv(
 async def count_rows(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> int:
     """Return how many rows the file will have."""
     conditions, params = filters.conditions(zone)
-    count = await session.scalar(
-        text(f"SELECT count(*) FROM posted_transactions bt WHERE {conditions}"),  # noqa: S608
-        params,
-    )
+    of_corrections, _ = filters.correction_conditions(zone)
+    query = f"""
+    SELECT (SELECT count(*) FROM posted_transactions bt WHERE {conditions})
+         + (SELECT count(*) FROM {CORRECTIONS_SQL} WHERE {of_corrections})
+    """  # noqa: S608 - constants only; what was asked is a parameter
+    count = await session.scalar(text(query), params)
     return int(count or 0)

@@ -12,13 +12,17 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from payments.accounting.exports import ProgressCallback, transaction_totals
-from payments.accounting.exports.transaction_totals import SUMMED_COLUMNS, TransactionTotals
+from payments.accounting.exports.transaction_totals import (
+    OTHER_SUFFIX,
+    SUMMED_COLUMNS,
+    TransactionTotals,
+)
 from payments.core import money
 from payments.core.money import Money
 
@@ -200,7 +204,10 @@ def _column_writers(
 
 
 def _write_totals(workbook: "Workbook", totals: TransactionTotals) -> None:
-    """Write what all rows add up to, by currency and type, and each currency as a whole."""
+    """Write what all rows add up to, by currency and type, and each currency as a whole.
+
+    Other income is in no figure of the months, so a currency that has any is also added up without.
+    """
     sheet = workbook.add_worksheet("Totals")
     head = workbook.add_format(dict(CELL_KINDS["head"].cell_format))
     amount = workbook.add_format(dict(CELL_KINDS["amount"].cell_format))
@@ -212,11 +219,11 @@ def _write_totals(workbook: "Workbook", totals: TransactionTotals) -> None:
         sheet.write_string(0, column, name, head)
     line = 0
     for currency, types in sorted(totals.items()):
-        whole = {
-            name: sum(sums[name] for sums in types.values())
-            for name in ("transactions", *SUMMED_COLUMNS)
-        }
-        for type_, sums in [*sorted(types.items()), ("all", whole)]:
+        own = [sums for type_, sums in types.items() if not type_.endswith(OTHER_SUFFIX)]
+        wholes = [("all", _add_up(types.values()))]
+        if len(own) < len(types):
+            wholes.insert(0, ("all but other income, as in the months", _add_up(own)))
+        for type_, sums in [*sorted(types.items()), *wholes]:
             line += 1
             sheet.write_string(line, 0, currency)
             sheet.write_string(line, 1, type_)
@@ -224,6 +231,14 @@ def _write_totals(workbook: "Workbook", totals: TransactionTotals) -> None:
             for column, name in enumerate(SUMMED_COLUMNS, 3):
                 major_units = money.to_decimal_string(Money(sums[name], currency))
                 sheet.write_number(line, column, float(major_units))
+
+
+def _add_up(sums: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    totals = dict.fromkeys(("transactions", *SUMMED_COLUMNS), 0)
+    for one in sums:
+        for name in totals:
+            totals[name] += one[name]
+    return totals
 
 
 def _write_about(workbook: "Workbook", about: Sequence[tuple[str, str]]) -> None:

@@ -18,7 +18,7 @@ _MONTHLY = text("""
     WITH movements AS (
         SELECT CAST(date_trunc('month', day) AS date) AS month,
                currency,
-               entries,
+               CASE WHEN debit LIKE 'stripe:%' THEN entries ELSE 0 END AS payments,
                CASE WHEN debit LIKE 'other:%' THEN debit ELSE credit END AS account,
                CASE WHEN debit LIKE 'other:%' THEN -amount ELSE amount END AS amount
           FROM daily_totals_now(:zone) AS days
@@ -28,8 +28,7 @@ _MONTHLY = text("""
            AND (CAST(:currency AS text) IS NULL OR currency = :currency)
     )
     SELECT month, currency,
-           coalesce(sum(entries) FILTER (
-               WHERE account = 'other:income' AND amount > 0), 0) AS payments,
+           coalesce(sum(payments) FILTER (WHERE account = 'other:income'), 0) AS payments,
            coalesce(sum(amount) FILTER (WHERE account = 'other:income'), 0) AS gross,
            coalesce(-sum(amount) FILTER (WHERE account = 'other:fees'), 0) AS fees,
            coalesce(-sum(amount) FILTER (WHERE account = 'other:refunds'), 0) AS refunds,

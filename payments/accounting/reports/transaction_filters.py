@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from payments.accounting import sql_text
+from payments.accounting import booking_day, sql_text
+from payments.accounting.reports import figure_sql
 from payments.accounting.reports.period import ALL_TIME, Period
 from payments.core.errors import InvalidField
 from payments.core.frequency import BOOKED_FREQUENCIES, NO_FREQUENCY
@@ -42,6 +43,13 @@ TYPE_SQL = "\n         ".join([
     f"THEN '{TransactionType.FX}'",
     f"ELSE '{TransactionType.ADJUSTMENT}' END",
 ])  # fmt: skip
+CORRECTION_TYPE = "correction"  # of a line that colleagues booked
+# The corrections that are in the books, each with the transaction `bt` that it is of.
+CORRECTIONS_SQL = """corrections
+      JOIN booked_entries e
+        ON e.balance_transaction = corrections.balance_transaction
+       AND e.correction_id = corrections.id
+      JOIN posted_transactions bt ON bt.id = corrections.balance_transaction"""
 # By Stripe's own types where an adjustment is never that, so that the planner knows how many.
 _TYPE_CONDITIONS = {
     str(ours): f"bt.type IN {types}"
@@ -85,9 +93,10 @@ _ID_CONDITIONS = (  # what an id looks like -> the transactions that are about i
     (stripe_id_pattern("po", "re", "pyr", "dp", "du", "trr", "fee"), "bt.source = :id"),
 )
 _CURRENCY_PATTERN = re.compile(r"[a-z]{3}")
+TYPES = (*TransactionType, CORRECTION_TYPE)
 # The name of a filter -> what it may be, and that in words.
 FILTER_RULES: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
-    "type": (tuple(TransactionType), "one of " + ", ".join(TransactionType)),
+    "type": (TYPES, "one of " + ", ".join(TYPES)),
     "frequency": (BOOKED_FREQUENCIES, "one of " + ", ".join(BOOKED_FREQUENCIES)),
     "currency": (_CURRENCY_PATTERN, "three letters, such as usd"),
     "account": (tuple(LedgerAccount), "one of " + ", ".join(LedgerAccount)),
@@ -125,16 +134,17 @@ class Filters:
 
     def conditions(self, zone: ZoneInfo) -> tuple[str, dict[str, object]]:
         """Return the conditions on a row `bt` of posted_transactions, and their parameters."""
-        frequency = "bt.frequency = :frequency"
-        if self.frequency == NO_FREQUENCY:
-            frequency = "bt.frequency IS NULL"
         since = """bt.occurred_at >= (SELECT earliest_occurrence(:since, :zone))
        AND is_booked_from(bt.occurred_at, bt.booked_on, :since, :zone)"""
         until = "is_booked_before(bt.occurred_at, bt.booked_on, :until, :zone)"
         account = """EXISTS (
            SELECT FROM ledger_entries its_entry
             WHERE its_entry.balance_transaction = bt.id
+              AND its_entry.correction_id IS NULL
               AND :account IN (its_entry.debit, its_entry.credit))"""
+        frequency = "bt.frequency = :frequency"
+        if self.frequency == NO_FREQUENCY:
+            frequency = "bt.frequency IS NULL"
         return sql_text.where(
             [
                 ("since", since, self.period.since),
@@ -144,6 +154,24 @@ class Filters:
                 ("currency", "bt.currency = :currency", self.currency),
                 ("campaign", "bt.campaign = :campaign", self.campaign),
                 ("account", account, self.account),
+                ("id", _id_condition(self.id or "") or "false", self.id),
+            ],
+            {"zone": zone.key},
+        )
+
+    def correction_conditions(self, zone: ZoneInfo) -> tuple[str, dict[str, object]]:
+        """Return the same of a correction in `CORRECTIONS_SQL`: it counts on its own day."""
+        frequency = f"""CASE WHEN {figure_sql.is_other_sql("e")} THEN 'other'
+            ELSE coalesce(bt.frequency, '{NO_FREQUENCY}') END = :frequency"""
+        return sql_text.where(
+            [
+                ("since", booking_day.BOOKED_FROM_SQL, self.period.since),
+                ("until", booking_day.BOOKED_BEFORE_SQL, self.period.until),
+                ("type", f":type = '{CORRECTION_TYPE}'", self.type),
+                ("frequency", frequency, self.frequency),
+                ("currency", "e.currency = :currency", self.currency),
+                ("campaign", "bt.campaign = :campaign", self.campaign),
+                ("account", ":account IN (e.debit, e.credit)", self.account),
                 ("id", _id_condition(self.id or "") or "false", self.id),
             ],
             {"zone": zone.key},

@@ -1,5 +1,7 @@
 """Transactions: one line for each balance transaction that is posted, and their sums.
 
+A correction that is in the books is a line of its own, on the day it is booked.
+
 A page is found by its cursor, never by counting, so the last one is as quick as the first.
 """
 
@@ -13,10 +15,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import sql_text
-from payments.accounting.reports import PAGE_SIZE
-from payments.accounting.reports.transaction_filters import TYPE_SQL, Filters
+from payments.accounting.reports import PAGE_SIZE, figure_sql
+from payments.accounting.reports.transaction_filters import CORRECTIONS_SQL, TYPE_SQL, Filters
 from payments.core.calendar import from_unix
 from payments.core.errors import InvalidField
+
+MAX_CORRECTIONS = 200  # on a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,9 @@ class Transaction:
     type: str  # a TransactionType
     occurred_at: datetime
     currency: str
-    gross: int
-    fee: int
-    net: int
+    amount: int  # before Stripe's fee for it
+    fee: int  # taken from it
+    balance_change: int  # the amount less the fee
     presentment_amount: int | None  # what the donor was charged
     presentment_currency: str | None
     frequency: str
@@ -104,7 +108,11 @@ async def list_page(
 
 @dataclass(frozen=True, slots=True)
 class TransactionTotal:
-    """The sums of contributions, or of other income, in one currency, in minor units."""
+    """The sums of contributions, or of other income, in one currency, in minor units.
+
+    What moved the balance and is none of the other figures is `other_movements`: payouts,
+    conversions, reserves, what is in suspense.
+    """
 
     currency: str
     is_other_income: bool
@@ -113,35 +121,28 @@ class TransactionTotal:
     fees: int
     refunds: int
     disputes: int
+    balance_change: int
 
     @property
     def net(self) -> int:
         """Gross less fees, refunds and disputes, in minor units."""
         return self.gross - self.fees - self.refunds - self.disputes
 
+    @property
+    def other_movements(self) -> int:
+        """The part of the change of balance that is no part of net, in minor units."""
+        return self.balance_change - self.net
 
-# The same sums of contributions and of other income, of entries with the columns of the daily
-# totals. An entry moves accounts of one of them only.
-_SUMS_SQL = """currency,
-           'other' IN (split_part(debit, ':', 1), split_part(credit, ':', 1)) AS is_other_income,
+
+_SUMS_SQL = f"""currency, {figure_sql.is_other_sql()} AS is_other_income,
            coalesce(sum(entries) FILTER (
-               WHERE credit LIKE ANY ('{income:%,other:income}')), 0) AS payments,
-           coalesce(sum(CASE WHEN credit LIKE ANY ('{income:%,other:income}') THEN amount
-                             WHEN debit LIKE ANY ('{income:%,other:income}') THEN -amount
-                             END), 0) AS gross,
-           coalesce(sum(amount) FILTER (WHERE debit LIKE ANY ('{expense:%,other:fees}')), 0)
-             - coalesce(sum(amount) FILTER (WHERE credit LIKE ANY ('{expense:%,other:fees}')), 0)
-             AS fees,
-           coalesce(sum(amount) FILTER (WHERE debit IN ('refunds', 'other:refunds')), 0)
-             - coalesce(sum(amount) FILTER (WHERE credit IN ('refunds', 'other:refunds')), 0)
-             AS refunds,
-           coalesce(sum(amount) FILTER (WHERE debit IN ('disputes', 'other:disputes')), 0)
-             - coalesce(sum(amount) FILTER (WHERE credit IN ('disputes', 'other:disputes')), 0)
-             AS disputes"""
+               WHERE credit LIKE ANY ('{{income:%,other:income}}')
+                 AND debit LIKE 'stripe:%'), 0) AS payments,
+           {figure_sql.SUMS_SQL}"""
 
 
 async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> list[TransactionTotal]:
-    """Sum every transaction of the filters, by currency: from the daily totals where they can.
+    """Sum every line of the filters, by currency: from the daily totals where they can.
 
     Contributions come first, and other income after them where there is any.
     """
@@ -152,22 +153,24 @@ async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> lis
             row.currency,
             is_other_income=row.is_other_income,
             payments=int(row.payments),
-            gross=int(row.gross),
-            fees=int(row.fees),
-            refunds=int(row.refunds),
-            disputes=int(row.disputes),
+            gross=row.gross,
+            fees=row.fees,
+            refunds=row.refunds,
+            disputes=row.disputes,
+            balance_change=row.balance_change,
         )
         for row in await session.execute(text(query), params)
     ]
 
 
 def _totals_by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, object]]:
+    frequency = f"CASE WHEN {figure_sql.is_other_sql()} THEN 'other' ELSE frequency END"
     conditions, params = sql_text.where(
         [
             ("since", "day >= :since", filters.period.since),
             ("until", "day < :until", filters.period.until),
             ("currency", "currency = :currency", filters.currency),
-            ("frequency", "frequency = :frequency", filters.frequency),
+            ("frequency", f"{frequency} = :frequency", filters.frequency),
         ],
         {"zone": zone.key},
     )
@@ -184,6 +187,7 @@ def _totals_by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, obj
 
 def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, object]]:
     conditions, params = filters.conditions(zone)
+    of_corrections, _ = filters.correction_conditions(zone)
     query = f"""
     WITH chosen_transactions AS (
         SELECT bt.id
@@ -194,6 +198,11 @@ def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, o
         SELECT entry.currency, entry.debit, entry.credit, entry.amount, 1 AS entries
           FROM chosen_transactions
           JOIN ledger_entries entry ON entry.balance_transaction = chosen_transactions.id
+         WHERE entry.correction_id IS NULL
+         UNION ALL
+        SELECT e.currency, e.debit, e.credit, e.amount, 1
+          FROM {CORRECTIONS_SQL}
+         WHERE {of_corrections}
     )
     SELECT {_SUMS_SQL}
       FROM their_entries
@@ -202,3 +211,36 @@ def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, o
      LIMIT 400
     """  # noqa: S608 - constants only; what was asked is a parameter
     return query, params
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionLine:
+    """A correction in the books, in minor units: it moves no balance at Stripe."""
+
+    transaction_id: str
+    booked_at: datetime
+    currency: str
+    debit: str
+    credit: str
+    amount: int
+
+
+async def list_corrections(
+    session: AsyncSession, zone: ZoneInfo, filters: Filters
+) -> Sequence[CorrectionLine]:
+    """Return the corrections among the lines of the filters, newest first, up to a limit."""
+    conditions, params = filters.correction_conditions(zone)
+    rows = await session.execute(
+        text(
+            f"""
+    SELECT bt.id, booked_at(e.occurred_at, e.booked_on, :zone) AT TIME ZONE :zone,
+           e.currency, e.debit, e.credit, e.amount
+      FROM {CORRECTIONS_SQL}
+     WHERE {conditions}
+     ORDER BY e.seq DESC
+     LIMIT {MAX_CORRECTIONS}
+            """  # noqa: S608 - constants only; what was asked is a parameter
+        ),
+        params,
+    )
+    return [CorrectionLine(*row) for row in rows]

@@ -19,7 +19,7 @@ from payments.accounting.reports import (
 from payments.accounting.reports.contribution_timeline import ContributionSummary, TimelineEvent
 from payments.accounting.reports.period import Period
 from payments.accounting.reports.transaction_filters import Filters
-from payments.accounting.reports.transactions import Transaction, TransactionTotal
+from payments.accounting.reports.transactions import CorrectionLine, Transaction, TransactionTotal
 from payments.core import i18n
 from payments.core.errors import NotFound
 from payments.core.frequency import (
@@ -73,6 +73,7 @@ TYPE_LABELS = {
     "payout": "Payout",
     "payout_reversal": "Payout came back",
     "fx": "Conversion",
+    "correction": "Correction",
 }
 EVENT_LABELS = {
     "decision": "Decision",
@@ -104,6 +105,7 @@ class TransactionPages(Controller):
         async with ctx.sessions() as session:
             page, more = await transactions.list_page(session, zone, chosen, before=before)
             totals = await transactions.totals(session, zone, chosen)
+            booked = await transactions.list_corrections(session, zone, chosen)
         params = filters.pick(query, FILTER_NAMES)
         address = query_string(**params)
         next_address = query_string(**params, before=more)
@@ -118,6 +120,7 @@ class TransactionPages(Controller):
             choices=_filter_options(chosen),
             totals=_totals_table(totals, chosen.period),
             table=_transactions_table(ctx, page),
+            corrections=_corrections_table(booked) if booked and before is None else None,
             first_url=f"/finance/transactions{address}" if before else "",
             next_url=f"/finance/transactions{next_address}" if more else "",
             csv_url=f"/finance/transactions.csv{address}",
@@ -172,10 +175,13 @@ def _totals_table(totals: Sequence[TransactionTotal], of_period: Period) -> Tabl
             format_deduction(total.refunds, total.currency),
             format_deduction(total.disputes, total.currency),
             format_money(total.net, total.currency),
+            format_money(total.other_movements, total.currency),
+            format_money(total.balance_change, total.currency),
         ]
         for total in totals
     ]
-    columns = ["Currency", "#Payments", "#Gross", "#Fees", "#Refunds", "#Disputes", "#Net"]
+    columns = ["Currency", "#Payments", "#Gross", "#Fees", "#Refunds", "#Disputes", "#Net",
+               "#Other movements", "#Change of balance"]  # fmt: skip
     caption = "Totals of these filters"
     if of_period != period.ALL_TIME:
         caption += f", {of_period.words}"
@@ -193,16 +199,37 @@ def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
             _account_cell(one),
             transactions_cell(one.id, _shorten_id(one.id)),
             one.currency.upper(),
-            format_money(one.gross, one.currency),
+            format_money(one.amount, one.currency),
             format_deduction(one.fee, one.currency),
-            format_money(one.net, one.currency),
+            format_money(one.balance_change, one.currency),
         ]
         for one in page
     ]
     columns = ["When", "Type", "Frequency", "Campaign", "Gift", "Account", "Transaction",
-               "Currency", "#Gross", "#Fee", "#Net"]  # fmt: skip
+               "Currency", "#Before fee", "#Fee taken", "#Change of balance"]  # fmt: skip
     empty = "No transaction matches. Choose another period, or fewer filters."
     return table("transactions", "Transactions, newest first", columns, rows, empty=empty)
+
+
+def _corrections_table(booked: Sequence[CorrectionLine]) -> Table:
+    rows: list[list[str | Cell]] = [
+        [
+            f"{one.booked_at:%Y-%m-%d}",
+            Cell(
+                _shorten_id(one.transaction_id),
+                f"/finance/corrections/{one.transaction_id}",
+                code=True,
+            ),
+            Cell(one.credit, code=True),
+            Cell(one.debit, code=True),
+            one.currency.upper(),
+            format_money(one.amount, one.currency),
+        ]
+        for one in booked
+    ]
+    columns = ["Booked on", "Transaction", "From the account", "To the account", "Currency",
+               "#Moved"]  # fmt: skip
+    return table("corrections", "Corrections among these, newest first", columns, rows)
 
 
 def _shorten_id(id_: str) -> str:
