@@ -1,5 +1,6 @@
 """The pages of finance as a colleague uses them: what they ask, refuse and lead to."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -7,7 +8,12 @@ import pytest
 from payments.web.finance.refusals import FILTER_LABELS, PLACES
 from payments.web.staff import guards
 from tests.support.colleague import sees, signs_in
-from tests.support.figures import lines_add_up, months_are_their_lines
+from tests.support.figures import (
+    leads_to_its_figures,
+    lines_add_up,
+    months_are_their_lines,
+    rows_with_links,
+)
 from tests.support.http import app_of
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
@@ -16,6 +22,7 @@ from tests.support.snapshot import Snapshot, restore_newsroom
 pytestmark = pytest.mark.anyio
 
 NONSENSE = "½!"  # no filter can be this
+LEADS_TO_FIGURES = ("/finance", "/finance/transactions", "/finance/why")
 RIGHT = {"format": "csv"}  # a filter that must be set
 
 
@@ -97,3 +104,30 @@ async def test_totals_are_the_sum_of_the_lines_whatever_the_filter(room: Newsroo
     everything = await lines_add_up(room, cookie)
     assert everything["USD", "net"] > everything["USD", "balance_change"]  # payouts are among it
     await months_are_their_lines(room, cookie)
+
+
+async def test_every_figure_leads_to_lines_that_add_up_to_it(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    compared: Counter[tuple[str, str]] = Counter()
+    followed = set()
+    for query in ("", "?period=2026-12&currency=usd", "?from=2026-11-10&to=2026-12-27"):
+        for address in finance_addresses(room):
+            answer = await sees(room, cookie, f"{address}{query}")
+            if not answer.headers["content-type"].startswith("text/html"):
+                continue
+            if address == "/finance/recurring":
+                continue
+            for row in rows_with_links(answer.text):
+                path = row.url.partition("?")[0]
+                if path in LEADS_TO_FIGURES and row.url not in followed:
+                    followed.add(row.url)
+                    count = await leads_to_its_figures(room, cookie, row)
+                    assert count, f"{address}{query}: nothing of {row} can be compared"
+                    compared[address, path] += count
+    assert compared.keys() >= {
+        ("/finance", "/finance"),
+        ("/finance", "/finance/transactions"),
+        ("/finance/months", "/finance/transactions"),
+        ("/finance/why", "/finance/transactions"),
+        ("/finance/why", "/finance/why"),
+    }

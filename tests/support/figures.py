@@ -4,7 +4,10 @@ import csv
 import io
 import re
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from decimal import Decimal
+from html import unescape
+from urllib.parse import parse_qs, urlsplit
 
 from tests.support.colleague import sees
 from tests.support.newsroom import Newsroom
@@ -85,3 +88,70 @@ async def months_are_their_lines(room: Newsroom, cookie: str) -> None:
                 sums[key] += sign * int(row[f"{name}_minor"])
     assert len(sums) > 4
     assert {key: rest for key, rest in sums.items() if rest} == {}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, or a card of figures: what its figures are called, and where it leads."""
+
+    figures: dict[str, str]
+    url: str
+
+    def currency(self) -> str:
+        """The currency of its figures, as the totals above a list print it."""
+        params = parse_qs(urlsplit(self.url).query)
+        code = self.figures.get("Currency") or params["currency"][0].upper()
+        return f"{code}, other income" if params.get("frequency") == ["other"] else code
+
+
+def rows_with_links(markup: str) -> list[Row]:
+    """Return every row and card of a page that leads to figures; ids lead to objects."""
+    found = []
+    for table in re.findall(r"<table.*?</table>", markup, re.DOTALL):
+        heads = [_words(head) for head in re.findall(r'<th scope="col".*?</th>', table)]
+        for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL):
+            cells = re.findall(r"<(?:th|td)[ >].*?</(?:th|td)>", row, re.DOTALL)
+            link = re.search(r'(?<!<code>)<a href="([^"]+)"', row)
+            if link and 'scope="col"' not in row:
+                figures = dict(zip(heads, map(_words, cells), strict=True))
+                found.append(Row(figures, unescape(link[1])))
+    for card in re.findall(r'<section aria-labelledby="total-.*?</section>', markup, re.DOTALL):
+        link = re.search(r'<h2[^>]*><a href="([^"]+)"', card)
+        assert link, "a card of figures leads nowhere"
+        pairs = re.findall(r"<dt>(.*?)</dt><dd>(?:<bdi>)?([^<]*)", card)
+        found.append(Row(dict(pairs), unescape(link[1])))
+    return found
+
+
+def _words(markup: str) -> str:
+    return unescape(re.sub(r"<[^>]+>", "", markup)).strip()
+
+
+async def leads_to_its_figures(room: Newsroom, cookie: str, row: Row) -> int:
+    """Assert that what a row leads to adds up to each of its figures. Returns how many they are."""
+    path, query = row.url.partition("?")[::2]
+    if path == "/finance/transactions":
+        totals = await totals_on_page(room, cookie, f"?{query}")
+        currency = row.currency()
+        expected = {
+            **{name.capitalize(): totals.get((currency, name), Decimal()) for name in FIGURES},
+            "Payments": totals.get((currency, "payments"), Decimal()),
+        }
+        expected |= {name: -expected[name] for name in ("Fees", "Refunds", "Disputes")}
+        expected["Returned"] = expected["Refunds"] + expected["Disputes"]
+    else:
+        page = await sees(room, cookie, row.url.partition("#")[0])
+        assert page.status_code == 200, row
+        expected = {}
+        if path == "/finance/why":
+            last = re.findall(r"<tfoot>.*?</tfoot>", page.text, re.DOTALL)[-1]
+            change = _words(re.findall(r"<td.*?</td>", last)[-1])
+            expected = {"Change of net": amount_in(change)}
+        elif path == "/finance":
+            cards = [one for one in rows_with_links(page.text) if "Payments" in one.figures]
+            expected = {"Net": sum((amount_in(one.figures["Net"]) for one in cards), Decimal())}
+            assert len(cards) < 2, row
+    compared = [name for name in row.figures if name in expected]
+    for name in compared:
+        assert amount_in(row.figures[name]) == expected[name], (row, name, expected[name])
+    return len(compared)

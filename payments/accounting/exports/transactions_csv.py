@@ -163,15 +163,7 @@ _PAYOUT_JOIN_SQL = """
                CASE WHEN line.type LIKE 'payout%' THEN line.source END)
        AND line.type_of_line <> 'correction'
 """
-_OF_FIGURES = f"of_figures({', '.join(f'of_{name}' for name in figure_sql.FIGURES)})"
-# A correction as a line: its transaction, with what the correction moved in place of what it did.
-_CORRECTION_SQL = f"""jsonb_populate_record(bt, jsonb_build_object(
-           'seq', e.seq, 'occurred_at', e.occurred_at, 'booked_on', e.booked_on,
-           'debit', e.debit, 'credit', e.credit, 'amount', 0, 'fee', 0, 'net', 0,
-           'fees', CAST('[]' AS jsonb), 'source', NULL, 'charge_transaction', bt.id,
-           'exchange_rate', NULL, 'charged_amount', NULL, 'charged_currency', NULL,
-           'frequency', CASE WHEN {figure_sql.is_other_sql("e")} THEN 'other'
-                             ELSE bt.frequency END)) corrected"""
+_OF_FIGURES = f"of_figures({', '.join(f'of_{name}' for name in figure_sql.NAMES)})"
 
 
 def describe_export(filters: Filters, zone: ZoneInfo) -> str:
@@ -208,12 +200,13 @@ def build_query(filters: Filters, zone: ZoneInfo) -> tuple[str, Mapping[str, obj
     conditions, params = filters.conditions(zone)
     of_corrections, _ = filters.correction_conditions(zone)
     columns = ",\n           ".join(f'{column.sql} AS "{column.name}"' for column in COLUMNS)
+    # A correction is its transaction, with what the correction moved in place of what it did.
     query = f"""
     WITH lines AS (
         SELECT bt.*, {TYPE_SQL} AS type_of_line, of_figures.*
           FROM posted_transactions bt
          CROSS JOIN LATERAL (
-               SELECT {figure_sql.SUMS_SQL}
+               SELECT{figure_sql.SUMS_SQL}
                  FROM ledger_entries
                 WHERE balance_transaction = bt.id
                   AND correction_id IS NULL) {_OF_FIGURES}
@@ -221,9 +214,15 @@ def build_query(filters: Filters, zone: ZoneInfo) -> tuple[str, Mapping[str, obj
          UNION ALL
         SELECT corrected.*, '{CORRECTION_TYPE}', of_figures.*
           FROM {CORRECTIONS_SQL}
-         CROSS JOIN LATERAL {_CORRECTION_SQL}
+         CROSS JOIN LATERAL jsonb_populate_record(bt, jsonb_build_object(
+               'seq', e.seq, 'occurred_at', e.occurred_at, 'booked_on', e.booked_on,
+               'debit', e.debit, 'credit', e.credit, 'amount', 0, 'fee', 0, 'net', 0,
+               'fees', CAST('[]' AS jsonb), 'source', NULL, 'charge_transaction', bt.id,
+               'exchange_rate', NULL, 'charged_amount', NULL, 'charged_currency', NULL,
+               'frequency', CASE WHEN {figure_sql.is_other_sql("e")} THEN 'other'
+                                 ELSE bt.frequency END)) corrected
          CROSS JOIN LATERAL (
-               SELECT {figure_sql.SUMS_SQL}
+               SELECT{figure_sql.SUMS_SQL}
                  FROM (SELECT e.debit, e.credit, e.amount) AS its_entry) {_OF_FIGURES}
          WHERE {of_corrections}
     )

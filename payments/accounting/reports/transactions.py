@@ -134,11 +134,9 @@ class TransactionTotal:
         return self.balance_change - self.net
 
 
-_SUMS_SQL = f"""currency, {figure_sql.is_other_sql()} AS is_other_income,
-           coalesce(sum(entries) FILTER (
-               WHERE credit LIKE ANY ('{{income:%,other:income}}')
-                 AND debit LIKE 'stripe:%'), 0) AS payments,
-           {figure_sql.SUMS_SQL}"""
+_PAYMENTS_SQL = """coalesce(sum(entries) FILTER (
+               WHERE credit LIKE ANY ('{income:%,other:income}')
+                 AND debit LIKE 'stripe:%'), 0) AS payments"""
 
 
 async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> list[TransactionTotal]:
@@ -175,7 +173,8 @@ def _totals_by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, obj
         {"zone": zone.key},
     )
     query = f"""
-    SELECT {_SUMS_SQL}
+    SELECT currency, {figure_sql.is_other_sql()} AS is_other_income,
+           {_PAYMENTS_SQL},{figure_sql.SUMS_SQL}
       FROM daily_totals_now(:zone) AS days
      WHERE {conditions}
      GROUP BY currency, is_other_income
@@ -204,7 +203,8 @@ def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, o
           FROM {CORRECTIONS_SQL}
          WHERE {of_corrections}
     )
-    SELECT {_SUMS_SQL}
+    SELECT currency, {figure_sql.is_other_sql()} AS is_other_income,
+           {_PAYMENTS_SQL},{figure_sql.SUMS_SQL}
       FROM their_entries
      GROUP BY currency, is_other_income
      ORDER BY currency, is_other_income

@@ -17,6 +17,8 @@ from payments.accounting.reports import monthly
 from payments.accounting.reports.monthly import MonthlyTotal
 from payments.accounting.reports.period import Period
 
+MAX_CONTRIBUTIONS = 500  # behind one cause, on a page
+
 
 class VarianceCause(StrEnum):
     """The causes, in the order they are shown."""
@@ -51,14 +53,34 @@ class VarianceComponent:
 class NetVariance:
     """Net of two periods, in minor units: after - before is the sum of the components, exactly."""
 
-    before: int
-    after: int
+    earlier: MonthlyTotal
+    later: MonthlyTotal
     components: Sequence[VarianceComponent]
+
+    @property
+    def before(self) -> int:
+        """Net of the earlier period."""
+        return self.earlier.net
+
+    @property
+    def after(self) -> int:
+        """Net of the later period."""
+        return self.later.net
+
+
+@dataclass(frozen=True, slots=True)
+class ContributionChange:
+    """What a contribution adds to one cause, in minor units, and what it paid in both periods."""
+
+    contribution_id: str
+    paid_before: int
+    paid_after: int
+    amount: int
 
 
 # A changed amount that settled at another rate is both: what it would have been at the earlier
 # month's rate is an expansion or contraction, the rest is fx.
-_BY_CONTRIBUTION = text("""
+_COMPONENTS_SQL = """
     WITH payments AS (
         SELECT e.contribution_id, e.credit, e.amount,
                c.amount AS charged,
@@ -124,23 +146,37 @@ _BY_CONTRIBUTION = text("""
           FROM contributions_of_both contribution
     ),
     components AS (
-        SELECT cause, contribution_id,
+        SELECT cause, contribution_id, true AS is_counted, paid_before, paid_after,
                CASE WHEN cause IN ('expansion', 'contraction') AND is_comparable
                     THEN div(paid_before * (charged_after - charged_before), charged_before)
                     ELSE paid_after - paid_before END AS amount
           FROM causes
          UNION ALL
-        SELECT 'fx', NULL,
+        SELECT 'fx', contribution_id, false, paid_before, paid_after,
                paid_after - paid_before
                - div(paid_before * (charged_after - charged_before), charged_before)
           FROM causes
          WHERE cause IN ('expansion', 'contraction') AND is_comparable
     )
-    SELECT cause, CAST(sum(amount) AS bigint) AS amount, count(contribution_id) AS contributions
+"""
+_BY_CAUSE = text(f"""
+    {_COMPONENTS_SQL}
+    SELECT cause, CAST(sum(amount) AS bigint) AS amount,
+           count(*) FILTER (WHERE is_counted) AS contributions
       FROM components
      WHERE amount <> 0
      GROUP BY cause
-""")
+""")  # noqa: S608 - constants only
+_OF_CAUSE = text(f"""
+    {_COMPONENTS_SQL}
+    SELECT contribution_id, CAST(paid_before AS bigint) AS paid_before,
+           CAST(paid_after AS bigint) AS paid_after, CAST(amount AS bigint) AS amount
+      FROM components
+     WHERE amount <> 0
+       AND cause = :cause
+     ORDER BY abs(amount) DESC, contribution_id
+     LIMIT {MAX_CONTRIBUTIONS}
+""")  # noqa: S608 - constants only
 
 
 async def net_variance(
@@ -156,15 +192,7 @@ async def net_variance(
         await _period_total(session, zone, one, currency=currency) for one in (earlier, later)
     ]
     rows = await session.execute(
-        _BY_CONTRIBUTION,
-        {
-            "zone": zone.key,
-            "currency": currency,
-            "earlier": earlier.since,
-            "earlier_ends": earlier.until,
-            "later": later.since,
-            "later_ends": later.until,
-        },
+        _BY_CAUSE, _parameters(zone, currency=currency, earlier=earlier, later=later)
     )
     components = {
         VarianceCause(row.cause): VarianceComponent(
@@ -181,7 +209,35 @@ async def net_variance(
     rest = after.net - before.net - sum(one.amount for one in components.values())
     components[VarianceCause.OTHER] = VarianceComponent(VarianceCause.OTHER, rest)
     in_order = [components[cause] for cause in VarianceCause if cause in components]
-    return NetVariance(before.net, after.net, [one for one in in_order if one.amount])
+    return NetVariance(before, after, [one for one in in_order if one.amount])
+
+
+async def list_contributions(
+    session: AsyncSession,
+    zone: ZoneInfo,
+    cause: VarianceCause,
+    *,
+    currency: str,
+    earlier: Period,
+    later: Period,
+) -> list[ContributionChange]:
+    """Return what each contribution adds to a cause, the most first, up to MAX_CONTRIBUTIONS."""
+    params = _parameters(zone, currency=currency, earlier=earlier, later=later)
+    rows = await session.execute(_OF_CAUSE, {**params, "cause": str(cause)})
+    return [ContributionChange(*row) for row in rows]
+
+
+def _parameters(
+    zone: ZoneInfo, *, currency: str, earlier: Period, later: Period
+) -> dict[str, object]:
+    return {
+        "zone": zone.key,
+        "currency": currency,
+        "earlier": earlier.since,
+        "earlier_ends": earlier.until,
+        "later": later.since,
+        "later_ends": later.until,
+    }
 
 
 async def _period_total(

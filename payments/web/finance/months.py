@@ -64,9 +64,12 @@ class MonthPages(Controller):
             until=of_period.until,
             picker=filters.period_picker(ctx, params),
             filters=_filter_options(chosen),
-            totals=[_amount_view(total) for total in monthly.sum_by_currency(totals).values()],
+            totals=[
+                _amount_view(total) | {"url": _lines_url(params, chosen, total.currency)}
+                for total in monthly.sum_by_currency(totals).values()
+            ],
             rows=[_row_view(total, of_period, before) for total in totals],
-            other_income=_other_income_table(others) if others else None,
+            other_income=_other_income_table(others, of_period) if others else None,
             export_url=f"/finance/monthly.csv{query}",
         )
 
@@ -89,6 +92,10 @@ class MonthPages(Controller):
         return await attachment(
             export_grant, monthly.as_csv(lines).encode(), f"{name}.csv", media_type="text/csv"
         )
+
+
+def _lines_url(params: Mapping[str, str], chosen: Mapping[str, Any], currency: str) -> str:
+    return "/finance/transactions" + query_string(**{**params, **chosen, "currency": currency})
 
 
 def days_of(of_period: Period) -> dict[str, Any]:
@@ -122,14 +129,16 @@ async def list_other_income(
     )
 
 
-def _other_income_table(months: Sequence[MonthlyTotal]) -> Table:
+def _other_income_table(months: Sequence[MonthlyTotal], of_period: Period) -> Table:
     rows: list[list[str | Cell]] = [
         [
             Cell(
                 format_month(one.month),
                 "/finance/transactions"
                 + query_string(
-                    period=f"{one.month:%Y-%m}", frequency="other", currency=one.currency
+                    period=of_period.part_within(period.month_period(one.month)).label,
+                    frequency="other",
+                    currency=one.currency,
                 ),
             ),
             one.currency.upper(),

@@ -3,7 +3,7 @@ this year beside the last.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -78,7 +78,7 @@ class OverviewPages(Controller):
             picker=filters.period_picker(ctx, params),
             currencies=filters.currency_options(currency, every="All, drawn in the largest"),
             cards=[
-                _totals_card(total, of_year_before.get(code))
+                _totals_card(total, of_year_before.get(code), params)
                 for code, total in of_days.items()
                 if currency in (None, code)
             ],
@@ -120,7 +120,9 @@ def _main_currency(totals: Sequence[MonthlyTotal], default_currency: str) -> str
     return max(sorted(payments), key=lambda code: payments[code], default=default_currency)
 
 
-def _totals_card(total: MonthlyTotal, before: MonthlyTotal | None) -> dict[str, Any]:
+def _totals_card(
+    total: MonthlyTotal, before: MonthlyTotal | None, params: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the figures of a currency, each beside the same of the year before."""
     currency = total.currency
     figures = (
@@ -146,6 +148,7 @@ def _totals_card(total: MonthlyTotal, before: MonthlyTotal | None) -> dict[str, 
     ]  # fmt: skip
     return {
         "currency": currency.upper(),
+        "url": f"/finance/transactions{query_string(**{**params, 'currency': currency})}",
         "lines": [
             {"label": label, "name": name, "now": now, "before": then}
             for label, name, now, then in lines
@@ -192,7 +195,7 @@ async def _net_by_month_chart(
     spec = charts.stacked_bars(points, series=series, unit=currency.upper())
     rows: list[list[str | Cell]] = []
     for month in reversed(months):
-        query = query_string(period=f"{month:%Y-%m}")
+        query = query_string(period=f"{month:%Y-%m}", currency=currency)
         of_series = [format_money(nets.get((month, label), 0), currency) for label in series]
         month_cell = Cell(format_month(month), f"/finance{query}")
         rows.append([month_cell, *of_series, format_money(sums[month], currency)])

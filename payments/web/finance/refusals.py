@@ -41,7 +41,7 @@ FILTER_LABELS = {
     "what": "What",
 }
 # Places in a list, which only links hold: there is nothing to type.
-PLACES = frozenset({"before", "after", "at_risk_after", "disputes_after", "sort", "lang"})
+PLACES = frozenset({"before", "after", "at_risk_after", "disputes_after", "cause", "sort", "lang"})
 
 
 def on_payments_error(request: AnyRequest, error: PaymentsError) -> Response[Any]:

@@ -1,6 +1,6 @@
 """Variance: why net differs between two periods, as a sentence, a waterfall and a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from litestar import Controller, Response, get
@@ -8,7 +8,11 @@ from litestar.di import NamedDependency
 
 from payments.accounting.reports import variance
 from payments.accounting.reports.period import Period
-from payments.accounting.reports.variance import NetVariance, VarianceCause
+from payments.accounting.reports.variance import (
+    ContributionChange,
+    NetVariance,
+    VarianceCause,
+)
 from payments.core.calendar import months_before
 from payments.core.errors import InvalidField
 from payments.core.money import MINUS
@@ -19,10 +23,11 @@ from payments.web.finance import filters, layout
 from payments.web.finance.formats import (
     chart_value,
     format_count,
+    format_deduction,
     format_money,
     format_signed,
 )
-from payments.web.finance.tables import EMPTY_CELL, Cell, Table, table
+from payments.web.finance.tables import EMPTY_CELL, Cell, Table, contribution_cell, table
 from payments.web.forms import AnyRequest, query_string
 
 CAUSE_LABELS = {
@@ -42,19 +47,11 @@ CAUSE_LABELS = {
     VarianceCause.DISPUTES: "Disputes",
     VarianceCause.OTHER: "Other",
 }
-# The filters of the later month's transactions that a cause is among.
-MONTHLY_CHARGES = {"type": "charge", "frequency": "monthly"}
-FILTERS_OF_CAUSE = {
-    VarianceCause.NEW: MONTHLY_CHARGES,
-    VarianceCause.REACTIVATION: MONTHLY_CHARGES,
-    VarianceCause.EXPANSION: MONTHLY_CHARGES,
-    VarianceCause.CONTRACTION: MONTHLY_CHARGES,
-    VarianceCause.TIMING: MONTHLY_CHARGES,
-    VarianceCause.ANNUAL: {"type": "charge", "frequency": "annual"},
-    VarianceCause.PERIODIC: {"type": "charge", "frequency": "periodic"},
-    VarianceCause.ONCE: {"type": "charge", "frequency": "once"},
-    VarianceCause.REFUNDS: {"type": "refund"},
-    VarianceCause.DISPUTES: {"type": "dispute"},
+# The causes that are figures of both periods; behind every other there are contributions.
+FIGURE_OF_CAUSE = {
+    VarianceCause.FEES: ("fees", "Fees"),
+    VarianceCause.REFUNDS: ("refunds", "Refunds"),
+    VarianceCause.DISPUTES: ("disputes", "Disputes"),
 }
 SHORT_CAUSE_LABELS = {
     VarianceCause.MISSED_PAYMENT: "Missed",
@@ -83,6 +80,8 @@ class VariancePages(Controller):
         """Two periods to the cent: the last month that is over and the one before unless asked."""
         asked = parse_question(ctx, request.query_params)
         earlier, later, currency = asked.earlier, asked.later, asked.currency
+        cause = _parse_cause(request.query_params)
+        address = query_string(**asked.params, against=asked.against, currency=currency)
         async with ctx.sessions() as session:
             net_variance = await variance.net_variance(
                 session,
@@ -90,6 +89,18 @@ class VariancePages(Controller):
                 currency=currency,
                 earlier=earlier,
                 later=later,
+            )
+            changes = (
+                await variance.list_contributions(
+                    session,
+                    ctx.settings.accounting_zoneinfo,
+                    cause,
+                    currency=currency,
+                    earlier=earlier,
+                    later=later,
+                )
+                if cause is not None and cause not in FIGURE_OF_CAUSE
+                else []
             )
         return await layout.render(
             ctx,
@@ -103,7 +114,9 @@ class VariancePages(Controller):
             currencies=filters.currency_options(currency, every=""),
             sentence=_variance_sentence(net_variance, currency, later),
             waterfall=await _waterfall_chart(net_variance, currency, earlier, later),
-            table=_causes_table(net_variance, currency, earlier, later),
+            nets=_nets_table(net_variance, currency, earlier, later),
+            table=_causes_table(net_variance, currency, earlier, later, address),
+            behind=_behind_table(net_variance, cause, changes, currency, earlier, later),
         )
 
 
@@ -141,6 +154,18 @@ def parse_question(ctx: Context, query: Mapping[str, str]) -> Question:
         )
     currency = filters.filter_value(query, "currency") or ctx.settings.default_currency
     return Question(params, against, earlier, later, currency)
+
+
+def _parse_cause(query: Mapping[str, str]) -> VarianceCause | None:
+    """Return the cause to look behind, if one is asked for. Raises InvalidField."""
+    if not query.get("cause"):
+        return None
+    try:
+        return VarianceCause(query["cause"])
+    except ValueError:
+        raise InvalidField(
+            "cause: follow the link of a cause; this is none of ours.", field="cause"
+        ) from None
 
 
 def _variance_sentence(net_variance: NetVariance, currency: str, later: Period) -> str:
@@ -207,18 +232,12 @@ def _change_step(
 
 
 def _causes_table(
-    net_variance: NetVariance, currency: str, earlier: Period, later: Period
+    net_variance: NetVariance, currency: str, earlier: Period, later: Period, address: str
 ) -> Table:
-    def net_cell(one: Period) -> Cell:
-        return Cell(f"Net in {one.words}", _lines_url(one, currency))
-
-    rows: list[list[str | Cell]] = [
-        [net_cell(earlier), "", format_money(net_variance.before, currency)]
-    ]
+    rows: list[list[str | Cell]] = []
     for component in net_variance.components:
-        url = ""
-        if component.cause in FILTERS_OF_CAUSE:
-            url = _lines_url(later, currency, **FILTERS_OF_CAUSE[component.cause])
+        has_lines = component.cause is not VarianceCause.OTHER
+        url = f"/finance/why{address}&cause={component.cause}#behind" if has_lines else ""
         rows.append(
             [
                 Cell(CAUSE_LABELS[component.cause], url),
@@ -230,13 +249,61 @@ def _causes_table(
     return table(
         "causes",
         f"From {earlier.words} to {later.words}, {currency.upper()}",
-        ["Cause", "#Contributions", "#Change of net"],
+        ["Cause", "#Contributions of this cause", "#Change of net"],
         rows,
-        footer=[
-            [net_cell(later), "", format_money(net_variance.after, currency)],
-            ["Difference", "", change],
-        ],
+        footer=[["Difference", "", change]],
+        empty="Net was the same in both.",
     )
+
+
+def _nets_table(net_variance: NetVariance, currency: str, earlier: Period, later: Period) -> Table:
+    rows: list[list[str | Cell]] = [
+        [Cell(one.words, _lines_url(one, currency)), format_money(figures.net, currency)]
+        for one, figures in ((earlier, net_variance.earlier), (later, net_variance.later))
+    ]
+    return table("nets", f"The two periods, {currency.upper()}", ["Period", "#Net"], rows)
+
+
+def _behind_table(
+    net_variance: NetVariance,
+    cause: VarianceCause | None,
+    changes: Sequence[ContributionChange],
+    currency: str,
+    earlier: Period,
+    later: Period,
+) -> Table | None:
+    """Return what a cause is made of: its contributions, or a figure of both periods."""
+    component = next((one for one in net_variance.components if one.cause is cause), None)
+    if cause is None or component is None:
+        return None
+    caption = f"Behind “{CAUSE_LABELS[cause]}”"
+    total = format_signed(component.amount, currency)
+    if cause in FIGURE_OF_CAUSE:
+        name, label = FIGURE_OF_CAUSE[cause]
+        rows: list[list[str | Cell]] = [
+            [
+                Cell(one.words, _lines_url(one, currency)),
+                format_deduction(getattr(figures, name), currency),
+            ]
+            for one, figures in (
+                (earlier, net_variance.earlier),
+                (later, net_variance.later),
+            )
+        ]
+        return table("behind", caption, ["Period", f"#{label}"], rows, footer=[["Change", total]])
+    rows = [
+        [
+            contribution_cell(one.contribution_id),
+            format_money(one.paid_before, currency),
+            format_money(one.paid_after, currency),
+            format_signed(one.amount, currency),
+        ]
+        for one in changes
+    ]
+    if rest := component.amount - sum(one.amount for one in changes):
+        rows.append(["All others, each of less", "", "", format_signed(rest, currency)])
+    columns = ["Gift", "#Paid before", "#Paid after", "#Change of net"]
+    return table("behind", caption, columns, rows, footer=[["Sum", "", "", total]])
 
 
 def _lines_url(one: Period, currency: str, **chosen: str) -> str:

@@ -36,17 +36,17 @@ FILTER_PARAMETERS = (
 
 
 class TransactionLine(msgspec.Struct, frozen=True):
-    """A movement of Stripe's balance. `net` = `gross` - `fee`, in the currency that was settled;
-    `presentment_amount` is what the donor was charged.
+    """A movement of Stripe's balance. `balance_change` = `amount` - `fee`, in the currency that was
+    settled; `presentment_amount` is what the donor was charged.
     """
 
     id: str
     type: str
     occurred_at: datetime
     currency: str
-    gross: int
+    amount: int
     fee: int
-    net: int
+    balance_change: int
     presentment_amount: int | None
     presentment_currency: str | None
     frequency: str
@@ -66,7 +66,9 @@ class Transactions(msgspec.Struct, frozen=True):
 
 
 class TransactionSum(msgspec.Struct, frozen=True):
-    """Sums of contributions, or of other income, in one currency."""
+    """Sums of contributions, or of other income, in one currency. `balance_change` = `net` +
+    `other_movements`, which are payouts, conversions and whatever else is no part of net.
+    """
 
     currency: str
     is_other_income: bool
@@ -76,6 +78,8 @@ class TransactionSum(msgspec.Struct, frozen=True):
     refunds: int
     disputes: int
     net: int
+    other_movements: int
+    balance_change: int
 
 
 class TransactionTotals(msgspec.Struct, frozen=True):
