@@ -57,6 +57,7 @@ def serve(
     connections_per_client: int,
 ) -> None:
     """Serve readers, Stripe's webhooks and finance."""
+    _count_together()
     from payments.core import settings
     from payments.web import serving
 
@@ -81,6 +82,21 @@ def serve(
     echo_stderr(f"Serving on http://{host}:{port}, webhooks also on http://{host}:{webhook_port}")
     with serving.listening_beside(door.for_webhooks(webhook_port), connections=connections):
         serving.listen(door, connections=connections)
+
+
+def _count_together() -> None:
+    """Let all processes of this command count as one in `/metrics`, unless an operator named a
+    folder that other commands share.
+    """
+    import atexit
+    import os
+    import shutil
+    import tempfile
+
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        return
+    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="payments-metrics-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 @click.command()

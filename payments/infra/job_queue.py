@@ -13,7 +13,7 @@ same index when a newer request is waiting.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import text
@@ -379,16 +379,3 @@ async def prune(session: AsyncSession, *, retention: timedelta = timedelta(days=
     await session.execute(
         _PRUNE_SQL, {"retention": retention.total_seconds(), "sync_queue": SYNC_QUEUE}
     )
-
-
-async def job_counts(session: AsyncSession) -> Mapping[str, int]:
-    """Return how many jobs are in each status."""
-    rows = await session.execute(
-        text("""
-            SELECT CAST(status AS text), count(*)
-              FROM procrastinate_jobs
-             GROUP BY 1
-             ORDER BY 1
-        """)
-    )
-    return {str(status): int(count) for status, count in rows}

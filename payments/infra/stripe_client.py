@@ -7,6 +7,7 @@ backlog of events leaves room for readers who are giving.
 
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -31,6 +32,7 @@ from payments.core.errors import (
 )
 from payments.core.i18n import gettext_noop
 from payments.core.settings import Settings
+from payments.infra import metrics
 
 HTTP_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)  # seconds, for each attempt
 MAX_NETWORK_RETRIES = 2
@@ -103,11 +105,16 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         if self._limiter is not None:
             await self._limiter.acquire()
         answer: tuple[bytes, int, Mapping[str, str]]
+        began = time.monotonic()
+        outcome = metrics.StripeOutcome.UNREACHABLE
         try:
             answer = await super().request_async(method, url, headers, post_data)
+            outcome = metrics.outcome_of(answer[1])
         except stripe.APIConnectionError as error:
             error.headers = {ROUTE_HEADER: route_of(method, url)}
             raise
+        finally:
+            metrics.STRIPE_REQUESTS.labels(outcome).observe(time.monotonic() - began)
         body, status, answer_headers = answer
         if is_replayed_error(status, answer_headers) and not NEVER_REPEATED.search(url):
             new_key = f"{headers['Idempotency-Key'][:200]}-{uuid4().hex}"

@@ -30,6 +30,7 @@ health            health checks and metrics
 newsletter        signing up, confirming and leaving
 form_answers      no page is the answer to a form
 paths             where the addresses of colleagues and of machines begin
+operator_metrics  what an operator's Prometheus reads from the database
 origins           the base URL and its alternates
 reminders         signing up, confirming, the calendar file and leaving
 static_files      style sheets and scripts

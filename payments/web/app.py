@@ -223,7 +223,7 @@ def build(
         },
         middleware=[request_locale.locale_middleware],
         # A health probe asks by whatever address it has.
-        allowed_hosts=AllowedHostsConfig([*options.allowed_hosts], exclude=r"^/health/"),
+        allowed_hosts=AllowedHostsConfig([*options.allowed_hosts], exclude=r"^/(health/|metrics$)"),
         openapi_config=None
         if only_webhooks
         else OpenAPIConfig(

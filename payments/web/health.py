@@ -5,13 +5,14 @@ from typing import Any
 import structlog
 from litestar import Response, get
 from litestar.di import NamedDependency
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
-from payments.infra import client_probe, job_queue, migrate
+from payments.infra import client_probe, migrate
+from payments.infra import metrics as metrics_of_processes
 from payments.infra.context import Context
-from payments.web import risk_check
+from payments.web import operator_metrics, risk_check
 from payments.web.bearer_token import require_bearer_token
 from payments.web.forms import AnyRequest
 
@@ -71,10 +72,6 @@ async def seen_client(ctx: NamedDependency[Context], request: AnyRequest) -> dic
 async def metrics(ctx: NamedDependency[Context], request: AnyRequest) -> Response[bytes]:
     """Prometheus text, for the bearer of PAYMENTS_METRICS_TOKEN. Not found without one."""
     require_bearer_token(request, ctx.settings.metrics_token)
-    async with ctx.sessions() as session:
-        job_counts = await job_queue.job_counts(session)
-    registry = CollectorRegistry()
-    jobs = Gauge("payments_jobs", "Background jobs, by status.", ["status"], registry=registry)
-    for status, count in job_counts.items():
-        jobs.labels(status).set(count)
-    return Response(generate_latest() + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    answers = await operator_metrics.read(ctx)
+    body = generate_latest(metrics_of_processes.counted()) + generate_latest(answers)
+    return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -32,6 +32,7 @@ from tests.support.safety_policy import (
     policy_file,
     protected,
 )
+from tests.support.secret_values import secret_named
 from tests.support.stripe_dashboard import pay_once, subscribe, with_card
 
 pytestmark = pytest.mark.anyio
@@ -235,7 +236,9 @@ async def test_the_hint_chooses_a_sentence_and_leaves_nothing(
 ) -> None:
     geo = tmp_path / "geo.mmdb"
     geo.write_bytes(country_database({"81.0.0.0/8": "RU", "82.0.0.0/8": "NL"}))
-    async with protected(database, tmp_path, geoip_database=str(geo)) as room:
+    token = secret_named("metrics")
+    more = {"geoip_database": str(geo), "metrics_token": token}
+    async with protected(database, tmp_path, **more) as room:
         seen = {}
         for country, address in (("RU", "81.2.3.4"), ("NL", "82.2.3.4")):
             capsys.readouterr()
@@ -253,7 +256,9 @@ async def test_the_hint_chooses_a_sentence_and_leaves_nothing(
                 " FROM contributions WHERE id = :id",
                 id=answer.json()["id"],
             )
-            metrics = (await room.web.get("/metrics")).text
+            scrape = {"authorization": f"Bearer {token}"}
+            metrics = (await room.web.get("/metrics", headers=scrape)).text
+            assert "payments_alerts_open" in metrics
             labels = sorted(set(re.findall(r"^(\w+(?:\{[^}]*\})?) ", metrics, re.MULTILINE)))
             logs = capsys.readouterr().err
             seen[country] = (stored, labels, re.sub(r'"(timestamp|request_id)": "[^"]*"', "", logs))
