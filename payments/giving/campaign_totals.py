@@ -13,13 +13,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import calendar, campaign_goal
-from payments.core.campaign_goal import Matching, Totals
+from payments.core.campaign_goal import Goal, Matching, Totals
 from payments.core.money import Money
 from payments.giving import campaigns
 from payments.giving.campaigns import Campaign
 from payments.infra import isolation, retries
 from payments.infra.context import Context
 
+MIN_DONORS_SHOWN = 5  # who gave, before a sum of a campaign is shown to finance
 _TOTALS_SQL = text("""
     WITH payments AS (
         SELECT charge.charged_at,
@@ -61,6 +62,26 @@ class SponsorClaim:
     def ceiling(self) -> Money:
         """The most that the sponsor pays."""
         return Money(self.matching.ceiling, self.matching.currency)
+
+
+@dataclass(frozen=True, slots=True)
+class GoalProgress:
+    """A campaign against its goal, in minor units of the goal's currency.
+
+    `raised` is what was given since it began, less what went back, and None while fewer than
+    MIN_DONORS_SHOWN gave; `to_ask` is what its sponsor owes, None without one.
+    """
+
+    campaign: str
+    goal: Goal
+    ends_on: date | None
+    raised: int | None
+    to_ask: Money | None
+
+    @property
+    def percent(self) -> int | None:
+        """The share of the goal in percent, rounded down; None where it is not shown."""
+        return None if self.raised is None else self.raised * 100 // self.goal.amount
 
 
 async def count_all(ctx: Context) -> None:
@@ -116,6 +137,28 @@ async def list_claims(ctx: Context, session: AsyncSession) -> list[SponsorClaim]
             given = Money(totals.matchable, matching.currency)
             claims.append(SponsorClaim(campaign.id, matching, given, matching.added_to(given)))
     return claims
+
+
+async def list_goals(ctx: Context, session: AsyncSession) -> list[GoalProgress]:
+    """Return each campaign that has a goal beside what it brought, the one changed last first."""
+    goals = []
+    for campaign in await campaigns.list_all(session):
+        config = campaign.parsed_config()
+        if config.goal is None:
+            continue
+        matching, currency = config.matching, config.goal.currency
+        totals = await _totals(ctx, session, campaign.id, currency, matching)
+        to_ask = None if matching is None else matching.added_to(Money(totals.matchable, currency))
+        goals.append(
+            GoalProgress(
+                campaign.id,
+                config.goal,
+                config.ends_on,
+                totals.given if totals.donors >= MIN_DONORS_SHOWN else None,
+                to_ask if totals.donors >= MIN_DONORS_SHOWN else None,
+            )
+        )
+    return goals
 
 
 async def _totals(

@@ -25,7 +25,7 @@ from payments.accounting import (
     period_close,
 )
 from payments.accounting.payment_recovery import RecoveryMonth
-from payments.accounting.reports import sources, variance
+from payments.accounting.reports import period_totals, sources, variance
 from payments.accounting.reports.period import month_period
 from payments.core.calendar import months_before, next_month
 from payments.infra.context import open_context
@@ -97,7 +97,17 @@ async def by_sources(room: Newsroom, zone: ZoneInfo, months: Collection[date]) -
     sums: Sums = Counter()
     async with room.ctx.sessions() as session:
         for month in months:
-            for one in await sources.by_campaign(session, zone, month_period(month)):
+            lines = await sources.by_campaign(session, zone, month_period(month))
+            overview = await period_totals.by_currency(session, zone, month_period(month))
+            shown = {
+                one.currency: (one.first_payments + one.renewals, one.fees, one.reversals, one.net)
+                for one in sources.sum_by_currency(lines)
+            }
+            assert shown == {  # to the cent, whatever belongs to no campaign or to no contribution
+                code: (one.gross, one.fees, one.refunds + one.disputes, one.net)
+                for code, one in overview.items()
+            }
+            for one in lines:
                 sums[f"{month:%Y-%m}", "all", one.currency] += one.first_payments + one.renewals
     return sums
 

@@ -23,7 +23,7 @@ REASONS = {
         accounting/integrity:_check_and_alert _snapshot_failures
         accounting/month_snapshots:invalidate_since find_differences
         accounting/reports/variance:net_variance
-        giving/campaigns:_get_running giving/campaign_totals:list_claims
+        giving/campaigns:_get_running giving/campaign_totals:list_claims list_goals
         giving/card_testing:_is_start_flood
         giving/card_testing:_subscription_sessions_under_attack
         giving/unposted_charges:_alert_unattributed

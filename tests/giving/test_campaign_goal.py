@@ -120,6 +120,8 @@ async def test_no_single_gift_is_seen_and_what_is_said_is_true(newsroom: Newsroo
         await ada.opens_link()
         finance = await ada.opens("/finance/sources")
         assert "Matching by sponsors" in finance.text
+        (goal,) = (row for row in finance.cells if len(row) == 7 and row[0] == "spring")
+        assert goal[2:] == ["EUR", "€100.00", "€40.00", "40%", "€20.00"]
         assert SPONSOR in finance.text
         assert "<img" not in finance.html
         staff = await ada.opens(f"{CAMPAIGNS_URL}/spring")

@@ -1,5 +1,8 @@
 """Sources: net by campaign. A renewal counts for the campaign of its contribution.
 
+The lines of a currency add up to its Overview of the same days to the cent: what belongs to no
+contribution, such as Stripe's own fees, is a line of its own.
+
 A campaign that fewer than five contributions paid for is not shown, and neither is one whose
 figures would follow from the total: the small ones are merged as "other".
 """
@@ -20,7 +23,10 @@ OTHER_CAMPAIGNS = "other"
 
 @dataclass(frozen=True, slots=True)
 class CampaignTotal:
-    """One campaign in one currency, in minor units. `campaign` is None where there was none."""
+    """One campaign in one currency, in minor units. `campaign` is None where there was none.
+
+    `is_outside` is what belongs to no contribution: fees of Stripe's for the account.
+    """
 
     campaign: str | None
     currency: str
@@ -30,6 +36,7 @@ class CampaignTotal:
     renewals: int  # gross of later ones
     fees: int
     reversals: int  # refunds and disputes
+    is_outside: bool = False
     is_other: bool = False
 
     @property
@@ -57,7 +64,8 @@ _BY_CAMPAIGN_SQL = """
                         WHEN e.credit IN ('refunds', 'disputes') THEN -e.amount
                         ELSE 0 END) AS reversals
           FROM booked_entries e
-         WHERE e.contribution_id IS NOT NULL
+         WHERE (e.debit LIKE ANY ('{{income:%,expense:%,refunds,disputes}}')
+                OR e.credit LIKE ANY ('{{income:%,expense:%,refunds,disputes}}'))
            AND {conditions}
          GROUP BY e.contribution_id, e.currency
     ),
@@ -75,23 +83,26 @@ _BY_CAMPAIGN_SQL = """
     )
     SELECT contribution.campaign,
            paid.currency,
-           count(*) AS payers,
+           count(paid.contribution_id) AS payers,
            CAST(sum(paid.payments) AS bigint) AS payments,
            CAST(sum(paid.first_payment) AS bigint) AS first_payments,
            CAST(sum(paid.gross - paid.first_payment) AS bigint) AS renewals,
            CAST(sum(paid.fees) AS bigint) AS fees,
-           CAST(sum(paid.reversals) AS bigint) AS reversals
+           CAST(sum(paid.reversals) AS bigint) AS reversals,
+           paid.contribution_id IS NULL AS is_outside
       FROM with_first_payment paid
-      JOIN contributions contribution ON contribution.id = paid.contribution_id
-     GROUP BY contribution.campaign, paid.currency
-     ORDER BY paid.currency, contribution.campaign
+      LEFT JOIN contributions contribution ON contribution.id = paid.contribution_id
+     GROUP BY contribution.campaign, is_outside, paid.currency
+     ORDER BY paid.currency, contribution.campaign, is_outside
 """
 
 
 async def by_campaign(
     session: AsyncSession, zone: ZoneInfo, period: Period, *, currency: str | None = None
 ) -> list[CampaignTotal]:
-    """Return the campaigns of each currency, most net first, then "other" and no campaign."""
+    """Return the campaigns of each currency, most net first, then "other", no campaign, and what
+    belongs to no contribution.
+    """
     conditions, params = sql_text.where(
         [
             ("since", booking_day.BOOKED_FROM_SQL, period.since),
@@ -121,6 +132,12 @@ def group_small(totals: Sequence[CampaignTotal]) -> list[CampaignTotal]:
     if small:
         shown.append(_merge(small))
     return shown + [one for one in totals if one.campaign is None]
+
+
+def sum_by_currency(totals: Sequence[CampaignTotal]) -> list[CampaignTotal]:
+    """Return what the lines of each currency add up to, which is what Overview has."""
+    currencies = dict.fromkeys(one.currency for one in totals)
+    return [_merge([one for one in totals if one.currency == code]) for code in currencies]
 
 
 def _merge(small: Sequence[CampaignTotal]) -> CampaignTotal:

@@ -8,13 +8,13 @@ from litestar.di import NamedDependency
 from payments.accounting.reports import sources
 from payments.accounting.reports.sources import CampaignTotal
 from payments.giving import article_counts, campaign_totals
-from payments.giving.campaign_totals import SponsorClaim
+from payments.giving.campaign_totals import GoalProgress, SponsorClaim
 from payments.infra.context import Context
 from payments.signups.reminder_stats import MIN_GROUP_SIZE
 from payments.staff.accounts import Staff
 from payments.web.finance import filters, layout
 from payments.web.finance.formats import format_count, format_deduction, format_money
-from payments.web.finance.tables import Cell, Table, table
+from payments.web.finance.tables import EMPTY_CELL, Cell, Table, table
 from payments.web.forms import AnyRequest, query_string
 
 
@@ -44,6 +44,7 @@ class SourcePages(Controller):
                 session, since=period.since, until=period.until
             )
             claims = await campaign_totals.list_claims(ctx, session)
+            goals = await campaign_totals.list_goals(ctx, session)
         return await layout.render(
             ctx,
             "finance_sources.html",
@@ -57,6 +58,7 @@ class SourcePages(Controller):
             min_group_size=MIN_GROUP_SIZE,
             articles=_articles_table(articles),
             claims=_claims_table(claims) if claims else None,
+            goals=_goals_table(goals) if goals else None,
         )
 
 
@@ -86,29 +88,66 @@ def _claims_table(claims: Sequence[SponsorClaim]) -> Table:
     return table("claims", "Matching by sponsors", columns, rows, empty="")
 
 
+def _goals_table(goals: Sequence[GoalProgress]) -> Table:
+    rows: list[list[str | Cell]] = []
+    for one in goals:
+        query = query_string(period="all", campaign=one.campaign)
+        to_ask = one.to_ask
+        rows.append(
+            [
+                Cell(one.campaign, f"/finance/transactions{query}"),
+                EMPTY_CELL if one.ends_on is None else one.ends_on.isoformat(),
+                one.goal.currency.upper(),
+                format_money(one.goal.amount, one.goal.currency),
+                f"fewer than {MIN_GROUP_SIZE} donors"
+                if one.raised is None
+                else format_money(one.raised, one.goal.currency),
+                EMPTY_CELL if one.percent is None else f"{one.percent}%",
+                EMPTY_CELL if to_ask is None else format_money(to_ask.amount, to_ask.currency),
+            ]
+        )
+    columns = ["Campaign", "Last day", "Currency", "#Goal", "#Given, less what went back",
+               "#Share of the goal", "#Added by its sponsor"]  # fmt: skip
+    return table("goals", "Campaigns against their goals", columns, rows, empty="")
+
+
 def _campaigns_table(totals: Sequence[CampaignTotal], params: Mapping[str, str]) -> Table:
-    rows: list[list[str | Cell]] = [
-        [
-            _campaign_cell(total, params),
-            total.currency.upper(),
-            format_count(total.payers),
-            format_count(total.payments),
-            format_money(total.first_payments, total.currency),
-            format_money(total.renewals, total.currency),
-            format_deduction(total.fees, total.currency),
-            format_deduction(total.reversals, total.currency),
-            format_money(total.net, total.currency),
-        ]
-        for total in totals
-    ]
+    rows = [_line(_campaign_cell(total, params), total) for total in totals]
     columns = ["Campaign", "Currency", "#Contributions", "#Payments", "#First payments",
                "#Renewals", "#Fees", "#Returned", "#Net"]  # fmt: skip
-    return table("sources", "Net by campaign", columns, rows, empty="No gift in this time.")
+    footer = [_line(_overview_cell(one, params), one) for one in sources.sum_by_currency(totals)]
+    return table(
+        "sources", "Net by campaign", columns, rows, footer=footer, empty="No gift in this time."
+    )
+
+
+def _line(first: Cell, total: CampaignTotal) -> list[str | Cell]:
+    return [
+        first,
+        total.currency.upper(),
+        format_count(total.payers),
+        format_count(total.payments),
+        format_money(total.first_payments, total.currency),
+        format_money(total.renewals, total.currency),
+        format_deduction(total.fees, total.currency),
+        format_deduction(total.reversals, total.currency),
+        format_money(total.net, total.currency),
+    ]
+
+
+def _overview_cell(total: CampaignTotal, params: Mapping[str, str]) -> Cell:
+    query = query_string(**params, currency=total.currency)
+    return Cell("Together, as on Overview", f"/finance{query}")
 
 
 def _campaign_cell(total: CampaignTotal, params: Mapping[str, str]) -> Cell:
     if total.is_other:
         return Cell(f"Other: each under {MIN_GROUP_SIZE} contributions")
+    if total.is_outside:
+        query = query_string(**params, account="expense:billing", currency=total.currency)
+        return Cell(
+            "No contribution: Stripe's fees for the account", f"/finance/transactions{query}"
+        )
     if total.campaign is None:
         return Cell("No campaign")
     query = query_string(**params, campaign=total.campaign, currency=total.currency)

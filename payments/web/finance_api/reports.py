@@ -130,11 +130,13 @@ class Why(msgspec.Struct, frozen=True):
 
 class CampaignLine(msgspec.Struct, frozen=True):
     """A campaign in one currency. `campaign` is null for what came by none; `is_other` is what is
-    merged of campaigns that few contributed by.
+    merged of campaigns that few contributed by, `is_outside` what belongs to no contribution. The
+    lines of a currency add up to the overview of the same days.
     """
 
     campaign: str | None
     is_other: bool
+    is_outside: bool
     currency: str
     payers: int
     payments: int
