@@ -68,7 +68,7 @@ BOOKS: Mapping[str, str] = {
     " failure_balance_transaction failure_code transactions_listed_at",
     "period_closings": "month zone closed_at closed_by chain_head checklist manifest_hash pack"
     " reopened_at reopened_by reopen_reason",
-    "refund_proposals": "id stripe_charge_id reason idempotency_key proposed_at proposed_by"
+    "refund_proposals": "id stripe_charge_id idempotency_key proposed_at proposed_by"
     " proposed_by_id refusal decided_at decided_by decided_by_id refund_id",
     "refunds": "id stripe_refund_id stripe_charge_id reason requested_by idempotency_key"
     " requested_at succeeded_at balance_transaction failure_balance_transaction failure_reason"
@@ -84,7 +84,7 @@ BOOKS: Mapping[str, str] = {
 # Of colleagues, of the service, or of nobody. Alerts that lead to a person are deleted as well.
 OTHERS: Mapping[str, str] = {
     "alerts": "object_id job opened_at closed_at",
-    "api_tokens": "id staff_id name prefix token_sha256 scopes created_at expires_at revoked_at"
+    "api_tokens": "id staff_id name token_sha256 scopes created_at expires_at revoked_at"
     " last_used_on",
     "article_counts": "day article",
     "audit_entries": "recorded_at staff_id name action object_id reason",
