@@ -64,6 +64,10 @@ class AuditAction(StrEnum):
     REFUND_REFUSED = "refund_refused"
     REFUND_WITHDRAWN = "refund_withdrawn"
     REFUND_EXPIRED = "refund_expired"
+    EVIDENCE_STAGED = "evidence_staged"  # of a dispute, at Stripe
+    EVIDENCE_SENT = "evidence_sent"  # to the donor's bank
+    DISPUTE_ACCEPTED = "dispute_accepted"  # given up
+    DISPUTE_ANSWER_FAILED = "dispute_answer_failed"  # refused, or Stripe did not say
     DONOR_SEARCHED = "donor_searched"
     DONOR_VIEWED = "donor_viewed"
     CANCELLATION_REQUESTED = "cancellation_requested"

@@ -25,6 +25,8 @@ from payments.sandbox.errors import invalid_request
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
+MAX_FIELD_CHARACTERS: Final = 20_000
+MAX_EVIDENCE_CHARACTERS: Final = 150_000  # of all fields together
 EVIDENCE_PERIOD: Final = timedelta(days=14)
 INQUIRY_PERIOD: Final = timedelta(days=120)
 OPEN_INQUIRY_STATUSES: Final = ("warning_needs_response", "warning_under_review")
@@ -154,13 +156,15 @@ def update(call: Call) -> JsonObject:
     """Update metadata and evidence; evidence is submitted, once, unless `submit=false`."""
     account, params, dispute = call.account, call.params, call.get_object("dispute")
     changes: JsonObject = {"metadata": read.merge_metadata(dispute["metadata"], params)}
-    evidence = dict(read.nested_object(params, "evidence"))
+    evidence = {name: text or None for name, text in read.nested_object(params, "evidence").items()}
     if evidence:
+        _require_open(call, dispute)
+        _require_lengths({**dispute["evidence"], **evidence})
         changes["evidence"] = {**dispute["evidence"], **evidence}
     has_evidence = bool(evidence) or dispute["evidence_details"]["has_evidence"]
     submits = read.flag(params, "submit", default=bool(evidence)) and has_evidence
-    if submits and dispute["status"] not in ("needs_response", "warning_needs_response"):
-        raise invalid_request("This dispute is no longer open for evidence.", "evidence")
+    if submits:
+        _require_open(call, dispute)
     details = dispute["evidence_details"]
     changes["evidence_details"] = {
         **details,
@@ -175,6 +179,28 @@ def update(call: Call) -> JsonObject:
     if submits and text in ("winning_evidence", "losing_evidence"):
         decide(account, dispute["id"], won=text == "winning_evidence")
     return dispute
+
+
+def _require_open(call: Call, dispute: JsonObject) -> None:
+    """Refuse evidence of a dispute that was answered or closed, or whose due date has passed."""
+    if dispute["status"] not in ("needs_response", "warning_needs_response"):
+        raise invalid_request("This dispute is no longer open for evidence.", "evidence")
+    if dispute["evidence_details"]["due_by"] <= call.account.clock.timestamp():
+        raise invalid_request("The evidence was due before.", "evidence")
+
+
+def _require_lengths(evidence: JsonObject) -> None:
+    texts = {name: text for name, text in evidence.items() if isinstance(text, str)}
+    for name, text in texts.items():
+        if len(text) > MAX_FIELD_CHARACTERS:
+            raise invalid_request(
+                f"Evidence has at most {MAX_FIELD_CHARACTERS} characters a field.",
+                f"evidence[{name}]",
+            )
+    if sum(map(len, texts.values())) > MAX_EVIDENCE_CHARACTERS:
+        raise invalid_request(
+            f"Evidence has at most {MAX_EVIDENCE_CHARACTERS} characters.", "evidence"
+        )
 
 
 @route("POST", "/v1/disputes/{}/close")

@@ -1,5 +1,6 @@
 """Settlement: what Stripe does with the money after a charge, imported and updated.
 
+dispute_evidence  what we answer a bank with
 disputes         a bank takes a payment back, or inquires
 fraud_warnings   a card network reports likely fraud
 importer         every movement of the balance, webhook or not

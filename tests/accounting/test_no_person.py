@@ -93,6 +93,9 @@ async def test_finance_sees_no_identifier_of_a_person(newsroom: Newsroom, donor:
     await donor.signs_in()
     await donor.opens_and_submits(f"{account_page(contribution)}/amount", amount="9")
     once = await has_given(newsroom, 2500, email="other@example.org")
+    ((charge,),) = await newsroom.rows("SELECT stripe_charge_id FROM charges WHERE amount = 2500")
+    newsroom.sandbox.dispute(str(charge), inquiry=True)
+    await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
     async with open_colleague_browser(newsroom, "Ada", Role.FINANCE) as ada:
         await ada.opens_link()

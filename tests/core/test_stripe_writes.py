@@ -23,11 +23,15 @@ WRITES = {
         safety/stop_actions:void_invoice safety/stop_actions:release safety/stop_actions:delete""",
     "charge and amount must be those of the request; tests/settlement/test_refunds.py": """
         settlement/refund_requests:create""",
+    "it is fetched and compared; tests/settlement/test_dispute_evidence.py": """
+        settlement/dispute_evidence:update settlement/dispute_evidence:close""",
+    "of nothing: the connections of a client and of a job queue": """
+        infra/stripe_client:close ops/worker:close""",
     "of nobody: it asks whether the key may; tests/infra/test_stripe_permissions.py": """
         infra/stripe_permissions:expire infra/stripe_permissions:pay
         infra/stripe_permissions:update infra/stripe_permissions:update
         infra/stripe_permissions:update infra/stripe_permissions:update
-        infra/stripe_permissions:update""",
+        infra/stripe_permissions:update infra/stripe_permissions:update""",
     "of nothing: it asks whether a kind of request is answered; tests/infra/test_outages.py": """
         infra/stripe_health:raw_request""",
     "the answer is compared, and the operator sees it; tests/ops/test_stripe_setup.py": """

@@ -107,12 +107,23 @@ async def test_evidence_may_be_gathered_before_it_is_handed_in_once(shop: Shop) 
     )
     assert (draft.status, draft.evidence_details.has_evidence) == ("needs_response", True)
     assert draft.evidence_details.submission_count == 0
+    draft = await service.update_async(
+        dispute.id, {"evidence": {"cancellation_rebuttal": ""}, "submit": False}
+    )
+    assert draft.evidence.cancellation_rebuttal is None
+    for text in ("a" * 20_001, "b" * 20_001):
+        with pytest.raises(stripe.InvalidRequestError, match="20000 characters"):
+            await answers(shop, dispute, text)
     handed_in = await answers(shop, dispute, "They gave every month")
 
     assert handed_in.status == "under_review"
     assert handed_in.evidence.product_description == "A gift"
     with pytest.raises(stripe.InvalidRequestError, match="no longer open for evidence"):
         await answers(shop, dispute, "And one more thing")
+    with pytest.raises(stripe.InvalidRequestError, match="no longer open for evidence"):
+        await service.update_async(
+            dispute.id, {"evidence": {"product_description": "Another"}, "submit": False}
+        )
     shop.sandbox.decide_dispute(dispute.id, won=False)
     lost = await now(shop, dispute)
     assert (lost.status, moved(lost)) == ("lost", [(-1000, FEE, "dispute")])
@@ -120,6 +131,7 @@ async def test_evidence_may_be_gathered_before_it_is_handed_in_once(shop: Shop) 
 
 async def test_what_nobody_answers_in_time_is_lost(shop: Shop) -> None:
     dispute = await disputed(shop)
+    asked_about = await disputed(shop, ASKED_ABOUT)
 
     await shop.sandbox.advance(to=DUE - timedelta(seconds=1))
     assert (await now(shop, dispute)).status == "needs_response"
@@ -129,6 +141,8 @@ async def test_what_nobody_answers_in_time_is_lost(shop: Shop) -> None:
     assert (lost.status, lost.evidence_details.past_due) == ("lost", True)
     with pytest.raises(stripe.InvalidRequestError, match="no longer open"):
         await answers(shop, dispute, "winning_evidence")
+    with pytest.raises(stripe.InvalidRequestError, match="was due before"):
+        await answers(shop, asked_about, "It is open, and its day has passed")
     shop.sandbox.decide_dispute(dispute.id, won=True)  # but a bank can think again
     assert moved(await now(shop, dispute))[1:] == [(1000, 0, "dispute_reversal")]
 

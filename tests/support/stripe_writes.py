@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # What changes nothing of Stripe's, or is none of Stripe's calls.
-READS = ("retrieve", "list", "create_preview", "open", "close", "run_worker", "request")
+READS = ("retrieve", "list", "create_preview", "open", "run_worker", "request")
 
 
 @dataclass(frozen=True)

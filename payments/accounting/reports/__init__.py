@@ -14,6 +14,7 @@ recurring              MRR, what subscriptions commit to, and what of it is at r
 payouts                what went to the bank, reconciled line by line
 refunds_and_disputes   what was given or taken back, and what needs a response
 sources                net by campaign, renewals included
+dispute_rates          disputes by month, beside the networks' thresholds
 freshness              how old the figures are, and what they leave out
 other_income           what the account takes for something else
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.accounting import sql_text
 from payments.accounting.reports import PAGE_SIZE
 from payments.accounting.reports.period import Period
-from payments.core.errors import InvalidField
+from payments.core.errors import InvalidField, NotFound
 from payments.core.identifiers import is_row_id
 from payments.settlement.disputes import NEEDS_RESPONSE_STATUSES
 
@@ -166,3 +166,12 @@ async def list_disputes_by_day(
     disputes = [DisputeRow(*row) for row in await session.execute(text(query), params)]
     more = disputes[size - 1].id if len(disputes) > size else None
     return disputes[:size], more
+
+
+async def get_dispute(session: AsyncSession, dispute_id: str) -> DisputeRow:
+    """Return one dispute. Raises NotFound."""
+    query = text(_DISPUTES_SQL.format(conditions="d.stripe_dispute_id = :id"))
+    row = (await session.execute(query, {"id": dispute_id})).one_or_none()
+    if row is None:
+        raise NotFound("There is no such dispute.")
+    return DisputeRow(*row)

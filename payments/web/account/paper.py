@@ -32,6 +32,7 @@ FONT = "DejaVu"
 LINE = 6.5  # millimetres
 FACT_WIDTH = 55
 LOGO_HEIGHT = 12
+MANY_COLUMNS = 3  # beside the first, from which on that is narrower
 SECTION_HEIGHT = 32  # of a heading with the first lines of its table
 
 
@@ -228,7 +229,8 @@ def _write_section(pdf: FPDF, section: Section) -> None:
     pdf.start_section(section.heading)
     pdf.set_font(FONT, size=8)
     others = len(section.columns) - 1
-    first, align = (0.28, Align.R) if section.numeric else (0.24, Align.L)
+    align = Align.R if section.numeric else Align.L
+    first = 0.24 if not section.numeric else 0.28 if others > MANY_COLUMNS else 0.4
     with pdf.table(
         col_widths=(pdf.epw * first, *[pdf.epw * (1 - first) / others] * others),
         text_align=(Align.L, *[align] * others),

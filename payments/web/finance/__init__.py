@@ -4,6 +4,7 @@ account_map           what accounts are called in accounting programs
 audit_log             who did what, when and why
 approvals             what waits for a second colleague
 corrections           what colleagues moved between accounts; the forms
+disputes              the rate, deadlines, and the answer to one
 exports               the transactions as CSV or XLSX, journals
 filters               a page's address is its state
 formats               how money, counts and dates are printed
@@ -38,6 +39,7 @@ from payments.web.finance.account_map import AccountMapPages
 from payments.web.finance.approvals import ApprovalPage
 from payments.web.finance.audit_log import AuditLogPage
 from payments.web.finance.corrections import CorrectionPages
+from payments.web.finance.disputes import DisputePages
 from payments.web.finance.exports import ExportPages
 from payments.web.finance.months import MonthPages
 from payments.web.finance.overview import OverviewPages
@@ -67,6 +69,7 @@ def routes() -> list[ControllerRouterHandler]:
         RecurringPages,
         PayoutPages,
         RefundAndDisputePages,
+        DisputePages,
         SourcePages,
         ExportPages,
         RecordFilePages,

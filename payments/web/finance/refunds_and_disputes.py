@@ -69,7 +69,7 @@ class RefundAndDisputePages(Controller):
             active_url="/finance/refunds",
             until=period.until,
             picker=filters.period_picker(ctx, params),
-            disputes=_disputes_table(ctx, disputes),
+            disputes=disputes_table(ctx, disputes, "Disputes, the most urgent first"),
             refunds=_refunds_table(ctx, refunds),
             export_url=f"/finance/refunds.csv{query_string(**params)}",
             next_url=f"/finance/refunds{query_string(**params, before=more)}" if more else "",
@@ -81,26 +81,33 @@ class RefundAndDisputePages(Controller):
         )
 
 
-def _disputes_table(ctx: Context, disputes: Sequence[DisputeRow]) -> Table:
+def disputes_table(
+    ctx: Context,
+    disputes: Sequence[DisputeRow],
+    caption: str,
+    *,
+    empty: str = "No payment is disputed.",
+) -> Table:
+    """Return disputes with the days left to answer; each leads to its own page."""
     rows = [
         [
             format_minute(ctx, dispute.opened_at),
             contribution_cell(dispute.contribution_id),
-            transactions_cell(dispute.id),
+            Cell(dispute.id, f"/finance/disputes/{dispute.id}", code=True),
             dispute.reason.replace("_", " ").capitalize(),
             Cell(DISPUTE_STATUS_LABELS[dispute.status], tone="bad" if dispute.is_open else ""),
-            _evidence_deadline(ctx, dispute),
+            evidence_deadline(ctx, dispute),
             dispute.currency.upper(),
             format_money(dispute.amount, dispute.currency),
         ]
         for dispute in disputes
     ]
     columns = ["Opened", "Gift", "Dispute", "Reason", "Status", "Answer by", "Currency", "#Amount"]
-    return table("disputes", "Disputes, the most urgent first", columns, rows,
-                 empty="No payment is disputed.")  # fmt: skip
+    return table("disputes", caption, columns, rows, empty=empty)
 
 
-def _evidence_deadline(ctx: Context, dispute: DisputeRow) -> str | Cell:
+def evidence_deadline(ctx: Context, dispute: DisputeRow) -> str | Cell:
+    """Return until when it can be answered, in the accounting zone, and how long that is."""
     if dispute.evidence_due_at is None or not dispute.is_open:
         return "Answered" if dispute.evidence_submitted else EMPTY_CELL
     days_left = (dispute.evidence_due_at - ctx.now()).days

@@ -46,6 +46,7 @@ class ReportPages(Controller):
             until=chosen.until,
             picker=filters.period_picker(ctx, params),
             content=content,
+            definitions=report_content.DEFINITIONS,
             pdf_url=f"{REPORT_URL}.pdf{query_string(**params)}" if is_printable(ctx) else "",
         )
 
