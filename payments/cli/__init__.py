@@ -9,6 +9,7 @@ embed             `embed`
 emergency_stop    `emergency-stop`
 erase_identities  `erase-identities`, `erased-at-stripe`
 export            `export`
+init              `init`
 jobs              `jobs`
 newsletter        `newsletter`
 period            `period`
@@ -33,6 +34,7 @@ from payments.cli import (
     emergency_stop,
     erase_identities,
     export,
+    init,
     jobs,
     newsletter,
     period,
@@ -56,6 +58,7 @@ COMMANDS = (
     server.migrate,
     server.sandbox,
     server.demo,
+    init.init,
     settings.config,
     settings.keys,
     stripe.stripe,

@@ -56,7 +56,7 @@ def keys_new(signing: bool, everything: bool, output: Path | None) -> None:
             f"{output} is there already, and a key that is overwritten is lost. Nothing was "
             "written."
         ) from None
-    placeholders = text.count(f"={new_settings.PLACEHOLDER}")
+    placeholders = len(new_settings.missing(text))
     click.echo(
         f"Wrote {output}. Replace {new_settings.PLACEHOLDER} in its {placeholders} lines; "
         "`payments config` reads it and says what is missing.",

@@ -2,6 +2,8 @@
 
 import base64
 import secrets
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from payments.core.settings import ENV_PREFIX, Settings
@@ -29,17 +31,21 @@ GENERATED = {
 """The secrets that are ours to make. The others come from Stripe, a server or a sign-in service."""
 
 
-def environment_file() -> str:
-    """Return every setting as lines of an environment file, described.
+def environment_file(given: Mapping[str, str] | None = None) -> str:
+    """Return every setting as lines of an environment file, described, which a shell and systemd
+    read alike.
 
-    What must be set and only the operator knows is a placeholder; what may be left alone is a
-    comment with its default.
+    `given` has what the operator said already, by a setting's name. What else must be set and only
+    the operator knows is a placeholder; what may be left alone is a comment with its default.
     """
+    given = given or {}
     lines = []
     for name, field in Settings.model_fields.items():
         variable = f"{ENV_PREFIX}{name.upper()}"
         lines.append(f"# {field.description}")
-        if name in GENERATED:
+        if name in given:
+            lines.append(f"{variable}={shlex.quote(given[name])}")
+        elif name in GENERATED:
             lines.append(f"{variable}={GENERATED[name]()}")
         elif field.is_required() or name in REQUIRED_TO_SERVE:
             lines.append(f"{variable}={PLACEHOLDER}")
@@ -47,6 +53,17 @@ def environment_file() -> str:
             lines.append(f"# {variable}={_written(field.default)}")
         lines.append("")
     return "\n".join(lines)
+
+
+def missing(text: str) -> list[str]:
+    """Return the names of the settings that are placeholders in an environment file."""
+    ending = f"={PLACEHOLDER}"
+    return [line.removesuffix(ending) for line in text.splitlines() if line.endswith(ending)]
+
+
+def new_password() -> str:
+    """Return a password for a login of the database, of letters, digits, - and _ alone."""
+    return secrets.token_urlsafe(24)
 
 
 def _written(value: object) -> str:

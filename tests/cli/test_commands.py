@@ -23,6 +23,8 @@ from payments.staff.accounts import Role
 from tests.support import command_line
 from tests.support.secret_values import secret_named
 
+ROOT = Path(__file__).parents[2]
+OPERATIONS = ROOT / "docs" / "operations.md"
 UNREACHABLE = "postgresql+psycopg://nobody@127.0.0.1:9/none"
 SETTINGS = {
     "PAYMENTS_DATABASE_URL": UNREACHABLE,
@@ -169,3 +171,35 @@ def test_a_whole_environment_is_written_and_says_what_is_missing(tmp_path: Path)
     assert (again.exit_code, file.read_text()) == (1, before)
     assert "Nothing was written" in again.stderr
     assert run("keys", "new", "--output", str(tmp_path / "other")).exit_code == 2
+
+
+def test_a_new_installation_is_written_whole_and_its_sql_makes_two_logins(tmp_path: Path) -> None:
+    file = tmp_path / "payments.env"
+    values = ("--base-url", "https://give.example.org", "--mail-from", "Us <post@example.net>")
+    for wrong in (("--base-url", "give"), (*values, "--database", "a;b"), ("--smtp-url", "x")):
+        refused = run("init", str(file), *wrong)
+        assert refused.exit_code in (1, 2)
+        assert not file.exists()
+    made = run("init", str(file), *values, "--accounting-zone", "Europe/Amsterdam")
+    assert made.exit_code == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    sourced = subprocess.run(
+        ("sh", "-c", f"set -a; . {file}; env"), env={}, capture_output=True, text=True, check=True
+    )
+    given = dict(line.split("=", 1) for line in sourced.stdout.splitlines() if "PAYMENTS_" in line)
+    assert given["PAYMENTS_MAIL_FROM"] == "Us <post@example.net>"
+    assert given["PAYMENTS_ACCOUNTING_ZONE"] == "Europe/Amsterdam"
+    left = {name for name, value in given.items() if value == "replace_me"}
+    assert left == set(re.findall(r"^  (PAYMENTS_\w+)$", made.stderr, re.MULTILINE)) != set()
+    # Passwords of the database stand in the SQL and the file, and nowhere else.
+    sql = made.stdout.decode()
+    passwords = re.findall(r"PASSWORD '([\w-]{32})'", sql)
+    assert len(set(passwords)) == 2
+    assert f"payments_service:{passwords[1]}@localhost/payments" in given["PAYMENTS_DATABASE_URL"]
+    assert not any(password in made.stderr for password in passwords)
+    documented = re.search(r"```sql\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
+    assert documented is not None
+    plain = re.sub(r"'[^']*'", "…", "".join(sql.splitlines(keepends=True)[1:]))
+    assert plain == re.sub(r"'[^']*'", "…", documented[1])
+    assert run("init", str(file), *values).exit_code == 1
+    assert subprocess.run(("sh", "-euc", f". {ROOT / '.env.example'}"), check=False).returncode == 0

@@ -25,9 +25,8 @@ def nginx_config(readers: int, webhooks: int, port: int, folder: Path) -> list[s
     text = without_block((DEPLOY / "nginx.conf").read_text(), "    server {\n        listen 80;")
     text = re.sub(r".*(ssl_|listen \[::\]).*\n", "", text)
     text = text.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port};")
-    text = text.replace("127.0.0.1:8000", f"127.0.0.1:{readers}").replace(
-        "127.0.0.1:8001", f"127.0.0.1:{webhooks}"
-    )
+    for listens, instead in ((8000, readers), (8001, webhooks)):
+        text = text.replace(f"{{$UPSTREAM_HOST:127.0.0.1}}:{listens}", f"127.0.0.1:{instead}")
     return nginx_command(text, folder)
 
 
@@ -48,9 +47,8 @@ def caddy_config(readers: int, webhooks: int, port: int, folder: Path) -> list[s
     """deploy/Caddyfile at a port of this machine, without a certificate."""
     text = without_block((DEPLOY / "Caddyfile").read_text(), "http://support.example.org {")
     text = text.replace("support.example.org {", f"http://127.0.0.1:{port} {{\n\tbind 127.0.0.1")
-    text = text.replace("127.0.0.1:8000", f"127.0.0.1:{readers}").replace(
-        "127.0.0.1:8001", f"127.0.0.1:{webhooks}"
-    )
+    for listens, instead in ((8000, readers), (8001, webhooks)):
+        text = text.replace(f"{{$UPSTREAM_HOST:127.0.0.1}}:{listens}", f"127.0.0.1:{instead}")
     return caddy_command(text, folder)
 
 
