@@ -1,7 +1,8 @@
 """The audit log: which colleague did or saw what, about which id, why, and when.
 
 An entry is appended in the transaction of its action, or before Stripe is asked for it, so that no
-action is without its entry. Rows never change: a trigger refuses it, and the service's role may
+action is without its entry. What is asked of Stripe is called a request, and how it ended is an
+entry of its own. Rows never change: a trigger refuses it, and the service's role may
 only append and read. Of a donor it holds nothing but a row id, which leads to nobody once the donor
 is erased. It holds no address and no IP address.
 """
@@ -20,6 +21,7 @@ from payments.core.errors import InvalidField
 from payments.infra import db, service_role
 
 CLI_ACTOR = "the command line"  # whoever has a shell has no name here
+STRIPE_ACTOR = "Stripe"  # whose answer an outcome is
 ANONYMOUS_ACTOR = "somebody"  # whoever is not signed in
 MAX_REASON_LENGTH = 200  # characters
 MAX_ANONYMOUS_PER_HOUR = 60  # entries: a flood of failed sign-ins does not fill the disk
@@ -59,6 +61,9 @@ class AuditAction(StrEnum):
     CORRECTION_REFUSED = "correction_refused"
     CORRECTION_WITHDRAWN = "correction_withdrawn"
     REFUND_REQUESTED = "refund_requested"  # by one colleague, up to the limit
+    REFUND_SUCCEEDED = "refund_succeeded"  # at Stripe, after a colleague asked for it
+    REFUND_REJECTED = "refund_rejected"  # Stripe would not; nothing was refunded
+    REFUND_FAILED = "refund_failed"  # it did not arrive; the money is back
     REFUND_PROPOSED = "refund_proposed"
     REFUND_APPROVED = "refund_approved"
     REFUND_REFUSED = "refund_refused"
@@ -74,8 +79,10 @@ class AuditAction(StrEnum):
     PAUSE_REQUESTED = "pause_requested"
     SKIP_REQUESTED = "skip_requested"
     RESUME_REQUESTED = "resume_requested"
+    REQUEST_FAILED = "request_failed"  # the one that the reason names, asked for just before
     DONOR_LINK_SENT = "donor_link_sent"
     ERASURE_REQUESTED = "erasure_requested"
+    ERASURE_FAILED = "erasure_failed"
     CAMPAIGN_CREATED = "campaign_created"
     CAMPAIGN_CHANGED = "campaign_changed"
     STRIPE_ACCOUNT_BOUND = "stripe_account_bound"

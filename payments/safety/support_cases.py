@@ -5,7 +5,8 @@ the audit log with its reason, whether it found a donor or not, and a colleague 
 A case shows subscriptions, payments and mails: no address, no card, no article.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -197,10 +198,12 @@ async def get_subscription(
 
 async def cancel(ctx: Context, colleague: Staff, subscription: Subscription) -> bool:
     """Cancel a subscription at its donor's request. Returns whether Stripe confirmed it yet."""
-    await _record_action(
+    async with _recorded(
         ctx, AuditAction.CANCELLATION_REQUESTED, colleague, subscription.contribution_id
-    )
-    return await cancellations.cancel(ctx, subscription.stripe_subscription_id, actor=Actor.STAFF)
+    ):
+        return await cancellations.cancel(
+            ctx, subscription.stripe_subscription_id, actor=Actor.STAFF
+        )
 
 
 async def pause(
@@ -212,34 +215,42 @@ async def pause(
     idempotency_key: str,
 ) -> None:
     """Pause a subscription for so many months, or with None until its donor resumes."""
-    await _record_action(ctx, AuditAction.PAUSE_REQUESTED, colleague, subscription.contribution_id)
-    await subscription_changes.pause(
-        ctx,
-        subscription.stripe_subscription_id,
-        months,
-        actor=Actor.STAFF,
-        idempotency_key=idempotency_key,
-    )
+    async with _recorded(ctx, AuditAction.PAUSE_REQUESTED, colleague, subscription.contribution_id):
+        await subscription_changes.pause(
+            ctx,
+            subscription.stripe_subscription_id,
+            months,
+            actor=Actor.STAFF,
+            idempotency_key=idempotency_key,
+        )
 
 
 async def skip(
     ctx: Context, colleague: Staff, subscription: Subscription, *, idempotency_key: str
 ) -> None:
     """Skip the next payment of a subscription."""
-    await _record_action(ctx, AuditAction.SKIP_REQUESTED, colleague, subscription.contribution_id)
-    await subscription_changes.skip(
-        ctx, subscription.stripe_subscription_id, actor=Actor.STAFF, idempotency_key=idempotency_key
-    )
+    async with _recorded(ctx, AuditAction.SKIP_REQUESTED, colleague, subscription.contribution_id):
+        await subscription_changes.skip(
+            ctx,
+            subscription.stripe_subscription_id,
+            actor=Actor.STAFF,
+            idempotency_key=idempotency_key,
+        )
 
 
 async def resume(
     ctx: Context, colleague: Staff, subscription: Subscription, *, idempotency_key: str
 ) -> None:
     """Resume a paused subscription."""
-    await _record_action(ctx, AuditAction.RESUME_REQUESTED, colleague, subscription.contribution_id)
-    await subscription_changes.resume(
-        ctx, subscription.stripe_subscription_id, actor=Actor.STAFF, idempotency_key=idempotency_key
-    )
+    async with _recorded(
+        ctx, AuditAction.RESUME_REQUESTED, colleague, subscription.contribution_id
+    ):
+        await subscription_changes.resume(
+            ctx,
+            subscription.stripe_subscription_id,
+            actor=Actor.STAFF,
+            idempotency_key=idempotency_key,
+        )
 
 
 async def send_sign_in_link(ctx: Context, colleague: Staff, case: SupportCase) -> None:
@@ -264,15 +275,32 @@ async def send_sign_in_link(ctx: Context, colleague: Staff, case: SupportCase) -
 
 async def erase(ctx: Context, colleague: Staff, case: SupportCase) -> datetime:
     """Erase the donor at their request. Returns when that was done. Raises StripeUnavailable."""
-    await _record_action(ctx, AuditAction.ERASURE_REQUESTED, colleague, case.donor_id)
-    return await data_requests.erase(ctx, case.donor_id, by=Actor.STAFF)
+    async with _recorded(ctx, AuditAction.ERASURE_REQUESTED, colleague, case.donor_id):
+        return await data_requests.erase(ctx, case.donor_id, by=Actor.STAFF)
+
+
+@asynccontextmanager
+async def _recorded(
+    ctx: Context, action: AuditAction, colleague: Staff, object_id: str
+) -> AsyncIterator[None]:
+    """Record what Stripe is asked for, and afterwards that it was refused or failed, if it was."""
+    await _record_action(ctx, action, colleague, object_id)
+    try:
+        yield
+    except Exception:
+        is_erasure = action is AuditAction.ERASURE_REQUESTED
+        failed = AuditAction.ERASURE_FAILED if is_erasure else AuditAction.REQUEST_FAILED
+        await _record_action(ctx, failed, colleague, object_id, reason=action)
+        raise
 
 
 async def _record_action(
-    ctx: Context, action: AuditAction, colleague: Staff, object_id: str
+    ctx: Context, action: AuditAction, colleague: Staff, object_id: str, *, reason: str = ""
 ) -> None:
     async with ctx.sessions.begin() as session:
-        await accounts.record_action(session, action, colleague, object_id=object_id, now=ctx.now())
+        await accounts.record_action(
+            session, action, colleague, object_id=object_id, reason=reason, now=ctx.now()
+        )
 
 
 async def purge_expired(session: AsyncSession, now: datetime) -> None:

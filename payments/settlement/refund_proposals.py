@@ -87,10 +87,12 @@ async def request(
     reason: RefundReason,
     by: Actor,
     idempotency_key: str,
+    seen: int | None = None,
 ) -> Refund | RefundProposal:
     """Refund an amount of a payment, or have it wait for a second colleague above the limit.
 
-    Sent again, a form returns what it led to. Raises as `refund_requests.request`.
+    Sent again, a form returns what it led to. `seen` is what `count_earlier` said when the form was
+    shown. Raises RefundedMeanwhile for another number, else as `refund_requests.request`.
     """
     async with ctx.sessions.begin() as session:
         # Two forms of one colleague at once would each see the other's refund not yet made.
@@ -103,6 +105,13 @@ async def request(
                 raise IdempotencyKeyReused("This form was sent before, for another refund.")
             return earlier
         was_made = await refund_requests.get_by_key(session, idempotency_key) is not None
+        await refund_requests.lock_charge(session, charge_id)
+        if not was_made and seen not in (None, await count_earlier(session, charge_id)):
+            raise refund_requests.RefundedMeanwhile(
+                "Since you opened this page a refund of this payment was requested, perhaps by you"
+                " in another tab. Look at it below, and send this again if you still want to."
+                " Nothing was refunded now."
+            )
         if not was_made and await _needs_second_person(ctx, session, amount, by):
             return await _propose(ctx, session, charge_id, amount, reason, by, idempotency_key)
         refund, is_new = await refund_requests.create(
@@ -289,6 +298,15 @@ async def waiting_amount(session: AsyncSession, charge_id: str, *, now: datetime
         )
     )
     return int(waiting or 0)
+
+
+async def count_earlier(session: AsyncSession, charge_id: str) -> int:
+    """Return how many refunds of a payment there are, with those that were only proposed."""
+    query = select(
+        select(func.count()).where(Refund.stripe_charge_id == charge_id).scalar_subquery()
+        + select(func.count()).where(RefundProposal.stripe_charge_id == charge_id).scalar_subquery()
+    )
+    return int(await session.scalar(query) or 0)
 
 
 async def list_for_charge(session: AsyncSession, charge_id: str) -> Sequence[RefundProposal]:

@@ -47,6 +47,16 @@ class RefundNotPossible(PaymentsError):
     title = "This payment cannot be refunded"
 
 
+class RefundedMeanwhile(PaymentsError):
+    """Since a form was shown the payment was refunded, or a refund proposed, by somebody else or
+    by the same colleague in another tab. Nothing was refunded.
+    """
+
+    status = 409
+    code = "refunded-meanwhile"
+    title = "This payment was refunded meanwhile"
+
+
 async def request(
     ctx: Context,
     charge_id: str,
@@ -91,7 +101,7 @@ async def create(
     """
     if not 1 <= len(idempotency_key) <= 64:
         raise InvalidField("A form's key has 1 to 64 characters.", field="intent")
-    charge = await _lock_charge(session, charge_id)
+    charge = await lock_charge(session, charge_id)
     earlier = await get_by_key(session, idempotency_key)
     if earlier is not None:
         if earlier.stripe_charge_id != charge_id or amount not in (None, earlier.amount):
@@ -129,7 +139,8 @@ async def ensure_possible(
 
     Locks the payment. Raises NotFound, RefundNotPossible, RefundTooMuch or InvalidField.
     """
-    await _ensure_refundable(session, await _lock_charge(session, charge_id))
+    if reason := await why_not_refundable(session, await lock_charge(session, charge_id)):
+        raise RefundNotPossible(f"{reason} Nothing was refunded.")
     whole = await refunds.refundable_amount(session, charge_id)
     left = Money(max(whole.amount - reserved, 0), whole.currency)
     amount = left.amount if amount is None else amount
@@ -144,23 +155,23 @@ async def ensure_possible(
     return amount
 
 
-async def _lock_charge(session: AsyncSession, charge_id: str) -> Charge:
+async def lock_charge(session: AsyncSession, charge_id: str) -> Charge:
+    """Return a payment, locked for this transaction. Raises NotFound."""
     charge: Charge | None = await session.get(Charge, charge_id, with_for_update=True)
     if charge is None:
         raise NotFound("There is no such payment.")
     return charge
 
 
-async def _ensure_refundable(session: AsyncSession, charge: Charge) -> None:
+async def why_not_refundable(session: AsyncSession, charge: Charge) -> str:
+    """Return why a payment cannot be given back, as a sentence; empty where it can."""
     if charge.status is not ChargeStatus.SUCCEEDED:
-        raise RefundNotPossible("This payment did not succeed. Nothing was refunded.")
+        return "This payment did not succeed."
     if await disputes.active_dispute(session, charge.stripe_charge_id) is not None:
-        raise RefundNotPossible(
-            "The donor's bank has disputed this payment and holds its money already. "
-            "Nothing was refunded."
-        )
+        return "The donor's bank has disputed this payment and holds its money already."
     if (await refunds.refundable_amount(session, charge.stripe_charge_id)).amount < 1:
-        raise RefundNotPossible("This payment was refunded in full before. Nothing was refunded.")
+        return "This payment was refunded in full before."
+    return ""
 
 
 async def submit(ctx: Context, refund_id: str) -> Refund:
@@ -280,4 +291,6 @@ async def _mark_rejected(ctx: Context, refund_id: str) -> bool:
             .values(status=RefundStatus.REJECTED, synced_at=ctx.now())
             .returning(Refund.id)
         )
+        if rejected_id is not None:
+            await refunds.record_outcome(ctx, session, Refund.id == refund_id)
     return rejected_id is not None

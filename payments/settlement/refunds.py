@@ -10,18 +10,20 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import stripe
-from sqlalchemy import CheckConstraint, ForeignKey, String, func, or_, select, update
+from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, String, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core import money
 from payments.core.calendar import from_unix
 from payments.core.identifiers import new_row_id
 from payments.core.money import Money
 from payments.core.open_enum import OpenEnum
 from payments.giving.charges import Charge
-from payments.infra import alerts, db, stripe_account, stripe_client, unknown_values
+from payments.infra import alerts, audit_log, db, stripe_account, stripe_client, unknown_values
 from payments.infra.alerts import AlertKind
+from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
 
 
@@ -53,6 +55,12 @@ IN_PROGRESS_STATUSES = (
     RefundStatus.UNKNOWN,
 )
 UNSUCCESSFUL_STATUSES = (RefundStatus.REJECTED, RefundStatus.FAILED, RefundStatus.CANCELED)
+OUTCOME_ACTIONS = {  # how a refund ended -> what the audit log calls it
+    RefundStatus.SUCCEEDED: AuditAction.REFUND_SUCCEEDED,
+    RefundStatus.REJECTED: AuditAction.REFUND_REJECTED,
+    RefundStatus.FAILED: AuditAction.REFUND_FAILED,
+    RefundStatus.CANCELED: AuditAction.REFUND_FAILED,
+}
 # Which statuses a status may follow: a slow answer never undoes what was seen since.
 PREVIOUS_STATUSES = {
     RefundStatus.REQUIRES_ACTION: IN_PROGRESS_STATUSES,
@@ -145,7 +153,10 @@ async def upsert(ctx: Context, session: AsyncSession, fetched: stripe.Refund) ->
             )
             .on_conflict_do_nothing()
         )
+    before = await _get_status(session, fetched.id)
     await _update(ctx, session, fetched)
+    if await _get_status(session, fetched.id) != before:
+        await record_outcome(ctx, session, Refund.stripe_refund_id == fetched.id)
     if fetched.status != RefundStatus.FAILED or known_status is RefundStatus.FAILED:
         return
     if known_status is None and await stripe_account.is_history(
@@ -153,6 +164,32 @@ async def upsert(ctx: Context, session: AsyncSession, fetched: stripe.Refund) ->
     ):
         return
     await alerts.raise_alert(session, AlertKind.REFUND_FAILED, object_id=fetched.id, now=ctx.now())
+
+
+async def _get_status(session: AsyncSession, stripe_refund_id: str) -> RefundStatus | None:
+    query = select(Refund.status).where(Refund.stripe_refund_id == stripe_refund_id)
+    status: RefundStatus | None = await session.scalar(query)
+    return status
+
+
+async def record_outcome(
+    ctx: Context, session: AsyncSession, condition: ColumnElement[bool]
+) -> None:
+    """Append to the audit log how a refund ended that a colleague asked for, if it has."""
+    found = await session.execute(
+        select(Refund.stripe_charge_id, Refund.amount, Refund.currency, Refund.status).where(
+            condition, Refund.requested_by.is_not(None), Refund.status.in_(OUTCOME_ACTIONS)
+        )
+    )
+    for charge_id, amount, currency, status in found:
+        await audit_log.record(
+            session,
+            OUTCOME_ACTIONS[status],
+            name=audit_log.STRIPE_ACTOR,
+            object_id=charge_id or "",
+            reason=money.format(Money(amount, currency)),
+            now=ctx.now(),
+        )
 
 
 async def _link_to_request(session: AsyncSession, fetched: stripe.Refund) -> bool:

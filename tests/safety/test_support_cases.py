@@ -183,6 +183,10 @@ async def test_support_skips_pauses_resumes_and_stops(newsroom: Newsroom, sam: C
         for change in ("skip", "resume", "pause", "resume", "pause", "cancellation",
                        "cancellation", "skip")
     ]  # fmt: skip
+    failed = [one for one in await sam.audit_actions() if one[0] == "request_failed"]
+    assert failed == [
+        ("request_failed", gift.id, f"{change}_requested") for change in ("pause", "skip")
+    ]
 
 
 async def test_a_button_pressed_twice_is_pressed_once(newsroom: Newsroom, sam: Colleague) -> None:

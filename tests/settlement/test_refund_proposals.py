@@ -105,9 +105,16 @@ async def test_above_the_limit_two_colleagues_refund_and_each_ending_is_in_the_a
         await refund_proposals.expire(room.ctx)
         assert await waiting(room) == []
         assert await room.rows("SELECT 1 FROM alerts WHERE closed_at IS NULL") == []
-        actions = "SELECT name, action FROM audit_entries WHERE action LIKE 'refund%' ORDER BY seq"
+        actions = (
+            "SELECT name, action FROM audit_entries WHERE action LIKE 'refund%'"
+            " AND (name = 'Stripe') = :of_stripe ORDER BY seq"
+        )
+        outcomes = await room.rows(actions, of_stripe=True)
+        succeeded = await room.count("refunds WHERE status = 'succeeded' AND requested_by <> ''")
+        assert outcomes == [("Stripe", "refund_succeeded")] * succeeded
         done = [
-            (name, str(action).removeprefix("refund_")) for name, action in await room.rows(actions)
+            (name, str(action).removeprefix("refund_"))
+            for name, action in await room.rows(actions, of_stripe=False)
         ]
         assert sorted(done[:2]) == [("Ada", "proposed"), ("Ada", "requested")]
         assert done[2:] == [

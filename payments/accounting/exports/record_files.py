@@ -83,7 +83,12 @@ _LINK_SQL = """
 # Stripe's ids that stay with one person or one payment.
 _PERSONAL_ID_SQL = "'(cus|sub|si|pm|src|card|seti|mandate|cs|in|ch|py|pi)_[A-Za-z0-9]{6,}'"
 _OF_DONORS_SQL = sql_text.in_list(
-    (AuditAction.DONOR_VIEWED, AuditAction.DONOR_LINK_SENT, AuditAction.ERASURE_REQUESTED)
+    (
+        AuditAction.DONOR_VIEWED,
+        AuditAction.DONOR_LINK_SENT,
+        AuditAction.ERASURE_REQUESTED,
+        AuditAction.ERASURE_FAILED,
+    )
 )
 _AUDIT_OBJECT_SQL = f"""
     CASE WHEN a.action IN {_OF_DONORS_SQL}

@@ -13,7 +13,13 @@ from litestar.response import Redirect
 
 from payments.accounting.reports.transaction_filters import stripe_id_pattern
 from payments.core import amount_input, money
-from payments.core.errors import InvalidField, NotFound, PaymentsError
+from payments.core.errors import (
+    IdempotencyKeyReused,
+    InvalidField,
+    NotFound,
+    PaymentsError,
+    StripeUnavailable,
+)
 from payments.core.identifiers import is_row_id, new_row_id
 from payments.core.money import InvalidAmount, Money
 from payments.giving import charges
@@ -65,6 +71,14 @@ DECISION_ERRORS = (
 )
 
 
+REFUSALS = (  # of the whole form, not of a field
+    refund_requests.RefundNotPossible,
+    refund_requests.RefundedMeanwhile,
+    IdempotencyKeyReused,
+    StripeUnavailable,
+)
+
+
 class RefundPages(Controller):
     """The form of one payment."""
 
@@ -97,6 +111,8 @@ class RefundPages(Controller):
             made = await _request_refund(ctx, colleague, charge_id, fields)
         except (InvalidAmount, InvalidField, refund_requests.RefundTooMuch) as error:
             return await _render(ctx, colleague, charge_id, fields, error=error)
+        except REFUSALS as error:
+            return await _render(ctx, colleague, charge_id, fields, error=error, error_field="all")
         done = "proposed" if isinstance(made, RefundProposal) else "yes"
         return Redirect(f"/finance/refund/{charge_id}?done={done}", status_code=303)
 
@@ -152,6 +168,7 @@ async def _request_refund(
         reason=reason,
         by=Actor(colleague.id, colleague.name),
         idempotency_key=idempotency_key(fields),
+        seen=parse_count(fields.get("seen", "")),
     )
 
 
@@ -183,6 +200,8 @@ async def _render(
         charge = await session.get_one(charges.Charge, charge_id)
         earlier_refunds = await refunds.list_for_charge(session, charge_id)
         proposals = await refund_proposals.list_for_charge(session, charge_id)
+        seen = await refund_proposals.count_earlier(session, charge_id)
+        why_not = await refund_requests.why_not_refundable(session, charge)
     fields = fields or {}
     reasons = [("", "Choose"), *((reason.value, text) for reason, text in REASON_LABELS.items())]
     return layout.render(
@@ -195,7 +214,8 @@ async def _render(
         paid=money.format(Money(charge.amount, charge.currency)),
         paid_at=view_models.format_minute(ctx, charge.charged_at),
         left=money.format(left),
-        is_refundable=left.amount > 0 and charge.status is charges.ChargeStatus.SUCCEEDED,
+        why_not=why_not or ("" if left.amount > 0 else "All of it waits for a second colleague."),
+        seen=seen,
         currency=left.currency.upper(),
         amount=fields.get("amount", amount_input.format_for_input(left)),
         reasons=select_options(reasons, fields.get("reason", "")),
