@@ -176,18 +176,18 @@ async def record_outcome(
     ctx: Context, session: AsyncSession, condition: ColumnElement[bool]
 ) -> None:
     """Append to the audit log how a refund ended that a colleague asked for, if it has."""
-    found = await session.execute(
-        select(Refund.stripe_charge_id, Refund.amount, Refund.currency, Refund.status).where(
-            condition, Refund.requested_by.is_not(None), Refund.status.in_(OUTCOME_ACTIONS)
-        )
+    refund = await session.scalar(
+        select(Refund)
+        .where(condition, Refund.requested_by.is_not(None), Refund.status.in_(OUTCOME_ACTIONS))
+        .execution_options(populate_existing=True)
     )
-    for charge_id, amount, currency, status in found:
+    if refund is not None:
         await audit_log.record(
             session,
-            OUTCOME_ACTIONS[status],
+            OUTCOME_ACTIONS[refund.status],
             name=audit_log.STRIPE_ACTOR,
-            object_id=charge_id or "",
-            reason=money.format(Money(amount, currency)),
+            object_id=refund.stripe_charge_id or "",
+            reason=money.format(refund.money),
             now=ctx.now(),
         )
 

@@ -352,7 +352,7 @@ async def test_questions_that_make_no_sense_are_refused_in_words(room: Newsroom)
         ("/refunds?before=1", "follow the link"),
         ("/sources?period=2026&from=2026-01-01", "Both were given"),
         ("/journal?format=sage", "one of xero"),
-        ("/recurring?currency=USD", "three letters"),
+        ("/recurring?currency=US", "three letters"),
     ):
         answer = await sees(room, cookie, f"/finance{place}")
         assert answer.status_code == 422, place

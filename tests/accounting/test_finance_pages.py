@@ -1,7 +1,11 @@
 """The pages of finance as a colleague uses them: what they ask, refuse and lead to."""
 
+import csv
+import io
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlencode
 
 import pytest
 
@@ -131,3 +135,43 @@ async def test_every_figure_leads_to_lines_that_add_up_to_it(room: Newsroom) -> 
         ("/finance/why", "/finance/transactions"),
         ("/finance/why", "/finance/why"),
     }
+
+
+async def test_ids_and_amounts_are_found_as_pages_show_them(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    addresses = ["/finance/transactions", "/finance/payouts", "/finance/refunds"]
+    for table in ("contributions", "payouts"):
+        name = "id" if table == "contributions" else "stripe_payout_id"
+        ((id_,),) = await room.rows(f"SELECT {name} FROM {table} LIMIT 1")  # noqa: S608 - ours
+        addresses.append(f"/finance/{table}/{id_}")
+    shown = set()
+    for address in addresses:
+        markup = (await sees(room, cookie, address)).text
+        codes = re.findall(r"<code>(?:<a [^>]*>)?([^<]+)", markup)
+        shown |= {code for code in codes if not re.search(r"[:\s→-]|^(refunds|bank)$", code)}
+    assert len({re.split(r"_|(?<=…)", code)[0] for code in shown if "_" in code}) > 4
+    for code in shown:
+        answer = await room.web.get(
+            "/finance/transactions", params={"id": f" {code} "}, headers={"cookie": cookie}
+        )
+        assert answer.status_code == 200, code
+        assert "No transaction matches" not in answer.text, code
+    for typed, found in (
+        ("12.34", {"12.34"}), ("12,34", {"12.34"}), ("$12.34", {"12.34"}), ("-3.33", {"-3.33"}),
+        ("\N{MINUS SIGN}$3.33", {"-3.33"}), ("3.33", {"-3.33"}), ("25", {"25.00"}), ("-25", set()),
+        ("999,999.99", set()),
+    ):  # fmt: skip
+        params = {"amount": typed, "type": "refund"} if "3.33" in typed else {"amount": typed}
+        answer = await room.web.get(
+            "/finance/transactions.csv", params=params, headers={"cookie": cookie}
+        )
+        amounts = {row["amount"] for row in csv.DictReader(io.StringIO(answer.text))}
+        assert amounts == found, typed
+        await lines_add_up(room, cookie, f"?{urlencode(params)}")
+    for typed in ("ten", "1e3", "--1", "\N{FULLWIDTH DIGIT ONE}"):
+        answer = await room.web.get(
+            "/finance/transactions", params={"amount": typed}, headers={"cookie": cookie}
+        )
+        assert answer.status_code == 422, typed
+        assert f'value="{typed}"' in answer.text
+    assert (await sees(room, cookie, "/finance/months?currency=USD")).status_code == 200

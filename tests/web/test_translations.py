@@ -69,7 +69,7 @@ ENGLISH_CODES = {
     "stripe-account-not-verified",  # of a job: it is raised where an object is missing
     *("passkey-refused", "permission-denied", "step-up-required", "too-many-searches"),
     *("provider-unavailable", "sso-refused"),
-    *("refund-not-possible", "refund-too-much"),
+    *("refund-not-possible", "refund-too-much", "refunded-meanwhile"),
     *("token-refused", "scope-missing", "too-many-calls"),
 }
 # An amount's errors write their sentences where they call their parent.

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from payments.accounting import booking_day, sql_text
 from payments.accounting.reports import figure_sql
 from payments.accounting.reports.period import ALL_TIME, Period
+from payments.core import money
 from payments.core.errors import InvalidField
 from payments.core.frequency import BOOKED_FREQUENCIES, NO_FREQUENCY
 from payments.core.identifiers import ROW_ID_PATTERN, SLUG_HELP, SLUG_PATTERN
@@ -57,6 +58,8 @@ _TYPE_CONDITIONS = {
     if ours not in ADJUSTMENT_TRANSACTION_TYPES.values()
 }
 
+ID_LENGTH_SHOWN = 10  # characters of a transaction's id in a list: its end
+
 # --- the filters ----------------------------------------------------------------------------------
 
 
@@ -91,6 +94,33 @@ _ID_CONDITIONS = (  # what an id looks like -> the transactions that are about i
            SELECT stripe_charge_id FROM charges WHERE receipt_number(stripe_charge_id) = :id)""",
     ),
     (stripe_id_pattern("po", "re", "pyr", "dp", "du", "trr", "fee"), "bt.source = :id"),
+    (
+        stripe_id_pattern("evt"),
+        """ARRAY[bt.charge, bt.source]::text[] && ARRAY(
+           SELECT CAST(object_id AS text) FROM stripe_events WHERE id = :id)""",
+    ),
+    # as lists show them: the beginning of a contribution's, the end of a transaction's
+    (
+        re.compile(r"[0-9a-f]{8}"),
+        "bt.contribution_id IN (SELECT id FROM contributions WHERE left(id, 8) = :id)",
+    ),
+    (re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH_SHOWN}}}"), "right(bt.id, char_length(:id)) = :id"),
+)
+_FACTORS_SQL = " ".join(
+    f"WHEN bt.currency = '{code}' THEN {10 ** money.exponent(code)}"
+    for code in money.GIFT_LIMITS
+    if money.exponent(code) != 2
+)
+# An amount in major units, of any of a line's; without a sign it is either's.
+_AMOUNT_SQL = f"CAST(:amount AS numeric) * CASE {_FACTORS_SQL} ELSE 100 END"
+_AMOUNT_CONDITIONS = {
+    True: f"{_AMOUNT_SQL} IN (bt.amount, -bt.fee, bt.net)",
+    False: f"{_AMOUNT_SQL} IN (abs(bt.amount), abs(bt.fee), abs(bt.net))",
+}
+_TYPED_AMOUNT = re.compile(
+    rf"(?P<sign>[-+{money.MINUS}]?)[^0-9.,+-]{{0,4}}(?P<whole>[0-9]+([.,][0-9]{{3}})*)"
+    r"([.,](?P<fraction>[0-9]{1,2}))?[^0-9.,+-]{0,4}",
+    re.ASCII,
 )
 _CURRENCY_PATTERN = re.compile(r"[a-z]{3}")
 TYPES = (*TransactionType, CORRECTION_TYPE)
@@ -106,8 +136,12 @@ FILTER_RULES: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
         (
             "a whole id: of a contribution, a transaction (txn_…), a charge (ch_…), a payment"
             " intent (pi_…), a subscription (sub_…), a refund (re_…), a dispute (dp_…), a payout"
-            " (po_…), or a receipt's number"
+            " (po_…), a receipt's number, or what a list shows of one"
         ),
+    ),
+    "amount": (
+        re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,3})?", re.ASCII),
+        "an amount such as 12.50, or -25 for one that left",
     ),
 }
 
@@ -123,6 +157,7 @@ class Filters:
     account: str | None = None
     campaign: str | None = None
     id: str | None = None
+    amount: str | None = None  # in major units; without a sign, of either
 
     def describe(self) -> str:
         """Return the filters in one line, such as `period=2026-10 currency=usd`."""
@@ -155,6 +190,7 @@ class Filters:
                 ("campaign", "bt.campaign = :campaign", self.campaign),
                 ("account", account, self.account),
                 ("id", _id_condition(self.id or "") or "false", self.id),
+                ("amount", _AMOUNT_CONDITIONS[(self.amount or "").startswith("-")], self.amount),
             ],
             {"zone": zone.key},
         )
@@ -173,6 +209,7 @@ class Filters:
                 ("campaign", "bt.campaign = :campaign", self.campaign),
                 ("account", ":account IN (e.debit, e.credit)", self.account),
                 ("id", _id_condition(self.id or "") or "false", self.id),
+                ("amount", f"{_AMOUNT_SQL} = e.amount", self.amount),
             ],
             {"zone": zone.key},
         )
@@ -182,6 +219,26 @@ def _id_condition(object_id: str) -> str | None:
     return next(
         (condition for form, condition in _ID_CONDITIONS if form.fullmatch(object_id)), None
     )
+
+
+def as_typed(name: str, value: str) -> str:
+    """Return a filter as it is looked for, from how a colleague types or copies it from a page."""
+    value = value.strip()
+    if name == "currency":
+        return value.lower()
+    if name == "id":
+        return donor_payments.reference_of(value).removeprefix("\N{HORIZONTAL ELLIPSIS}")
+    return _plain_amount(value) if name == "amount" else value
+
+
+def _plain_amount(value: str) -> str:
+    """Return an amount without symbols and thousands, with a point; anything else as it is."""
+    typed = _TYPED_AMOUNT.fullmatch(value)
+    if typed is None:
+        return value
+    sign = "-" if typed["sign"] in ("-", money.MINUS) else ""
+    whole = re.sub(r"[.,]", "", typed["whole"])
+    return f"{sign}{whole}.{typed['fraction']}" if typed["fraction"] else f"{sign}{whole}"
 
 
 def check_filter(name: str, value: str) -> None:
@@ -199,9 +256,7 @@ def check_filter(name: str, value: str) -> None:
 
 def parse_filters(query: Mapping[str, str], period: Period) -> Filters:
     """Read the filters of an address. Raises InvalidField for nonsense or a contradiction."""
-    values = {name: query[name] for name in FILTER_RULES if query.get(name)}
-    if "id" in values:
-        values["id"] = donor_payments.reference_of(values["id"])
+    values = {name: as_typed(name, query[name]) for name in FILTER_RULES if query.get(name)}
     for name, value in values.items():
         check_filter(name, value)
     income = values.get("account", "").partition("income:")[2]

@@ -144,7 +144,9 @@ async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> lis
 
     Contributions come first, and other income after them where there is any.
     """
-    by_day = filters.type is filters.account is filters.campaign is filters.id is None
+    by_day = not (
+        filters.type or filters.account or filters.campaign or filters.id or filters.amount
+    )
     query, params = _totals_by_day(filters, zone) if by_day else _totals_by_entry(filters, zone)
     return [
         TransactionTotal(

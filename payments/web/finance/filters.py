@@ -8,7 +8,7 @@ from datetime import date
 
 from payments.accounting.reports import period
 from payments.accounting.reports.period import QUARTERS, WORD_FOR_ALL, Period
-from payments.accounting.reports.transaction_filters import check_filter
+from payments.accounting.reports.transaction_filters import as_typed, check_filter
 from payments.core import money
 from payments.core.calendar import months_before
 from payments.core.frequency import NO_FREQUENCY, Frequency
@@ -29,7 +29,7 @@ def today(ctx: Context) -> date:
 
 def filter_value(params: Mapping[str, str], name: str) -> str | None:
     """Return one filter of an address. Raises InvalidField for one that makes no sense."""
-    value = params.get(name, "")
+    value = as_typed(name, params.get(name, ""))
     if not value:
         return None
     check_filter(name, value)

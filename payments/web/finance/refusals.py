@@ -36,6 +36,7 @@ FILTER_LABELS = {
     "account": "Account",
     "campaign": "Campaign",
     "id": "Id",
+    "amount": "Amount",
     "format": "Format",
     "who": "Who",
     "what": "What",

@@ -52,7 +52,6 @@ from payments.web.finance.tables import (
 )
 from payments.web.forms import AnyRequest, count_parameter, query_string
 
-ID_LENGTH_SHOWN = 10  # characters of an id in a table of figures
 FILTER_NAMES = (
     *filters.PERIOD_NAMES,
     "type",
@@ -61,6 +60,7 @@ FILTER_NAMES = (
     "account",
     "campaign",
     "id",
+    "amount",
 )
 TYPE_LABELS = {
     "charge": "Payment",
@@ -234,9 +234,9 @@ def _corrections_table(booked: Sequence[CorrectionLine]) -> Table:
 
 def _shorten_id(id_: str) -> str:
     """Return the end of an id, which differs from others' and leaves room for the figures."""
-    if len(id_) <= ID_LENGTH_SHOWN:
+    if len(id_) <= transaction_filters.ID_LENGTH_SHOWN:
         return id_
-    return f"\N{HORIZONTAL ELLIPSIS}{id_[-ID_LENGTH_SHOWN:]}"
+    return f"\N{HORIZONTAL ELLIPSIS}{id_[-transaction_filters.ID_LENGTH_SHOWN :]}"
 
 
 def _account_cell(transaction: Transaction) -> Cell:

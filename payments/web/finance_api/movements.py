@@ -31,7 +31,7 @@ from payments.web.finance_api.parameters import PAGE_PARAMETERS, PERIOD_PARAMETE
 from payments.web.forms import AnyRequest
 
 FILTER_PARAMETERS = (
-    *PERIOD_PARAMETERS, "type", "frequency", "currency", "account", "campaign", "id",
+    *PERIOD_PARAMETERS, "type", "frequency", "currency", "account", "campaign", "id", "amount",
 )  # fmt: skip
 
 

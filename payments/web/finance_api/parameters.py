@@ -45,6 +45,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "frequency": _filter("frequency", "How often the contribution is given"),
     "currency": _filter("currency", "The currency that was settled"),
     "account": _filter("account", "An account of the ledger"),
+    "amount": _filter("amount", "An amount in major units, with a minus for one that left"),
     "campaign": _filter("campaign", "The campaign of the contribution"),
     "id": {
         **_filter("id", "Whatever the movements are about"),
