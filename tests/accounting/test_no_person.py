@@ -26,7 +26,8 @@ from tests.support.past import has_given
 pytestmark = pytest.mark.anyio
 OF_A_PERSON = re.compile(
     rb"(?<![A-Za-z])(?:cus|sub|si|pm|src|card|seti|mandate|cs|in)_[A-Za-z0-9]{12,}"
-    rb"|reader@|A Reader|4242|@example\.org"
+    rb"|reader@|A Reader|@example\.org"
+    rb"|(?<![0-9A-Za-z])4242(?![0-9A-Za-z])"  # not in a hash, which may hold any digits
 )
 OF_A_PAYMENT = re.compile(rb"(?<![A-Za-z])(ch|py|pi)_[A-Za-z0-9]{8,}")
 WHERE_REFUNDS_ARE_DECIDED = (
