@@ -366,6 +366,12 @@ def _closed_month(found: CorrectableTransaction, zone: ZoneInfo) -> date | None:
     return month if found.first_open is not None and month < found.first_open else None
 
 
+def first_booking_day(ctx: Context, found: CorrectableTransaction) -> date:
+    """Return the first day that a correction of a transaction may be booked on."""
+    occurred_on = found.transaction.occurred_at.astimezone(ctx.settings.accounting_zoneinfo).date()
+    return max(occurred_on, found.first_open or occurred_on)
+
+
 def _booking_day(ctx: Context, found: CorrectableTransaction, asked: date | None) -> date:
     if asked is None:
         return found.booked_on

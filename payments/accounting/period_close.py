@@ -35,6 +35,7 @@ from payments.infra import audit_log, db
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
 from payments.ledger import entries, hash_chain
+from payments.ledger.corrections import count_waiting
 from payments.ledger.entries import LedgerEntry
 
 
@@ -130,11 +131,12 @@ async def next_to_close(ctx: Context) -> date | None:
 
 async def checklist(ctx: Context, first: date) -> list[ChecklistItem]:
     """Run the checks of the month that begins with `first`, and return every condition."""
+    until = next_month(first)
     async with ctx.sessions() as session:
         fresh = await freshness.get(session, ctx.now())
         last = await last_closed(session)
+        waiting = await count_waiting(session, until)
     results = await integrity.run_checks(ctx)
-    until = next_month(first)
     return [
         ChecklistItem(
             "The month is over", until <= _today(ctx), f"It ends before {until.isoformat()}."
@@ -168,6 +170,9 @@ async def checklist(ctx: Context, first: date) -> list[ChecklistItem]:
             "No movement waits to be posted", fresh.unposted == 0, _count_detail(fresh.unposted)
         ),
         ChecklistItem("Nothing is in suspense", fresh.suspense == 0, _count_detail(fresh.suspense)),
+        ChecklistItem(
+            "No correction of it waits for a second colleague", waiting == 0, _count_detail(waiting)
+        ),
         *(
             ChecklistItem(
                 result.description[:1].upper() + result.description[1:],

@@ -4,6 +4,7 @@ __main__          `python -m payments.cli`
 accounts          `accounts`
 campaigns         `campaigns`
 common            what the commands share: context, exit codes, files, progress
+corrections       `corrections`
 doctor            `doctor`
 embed             `embed`
 emergency_stop    `emergency-stop`
@@ -29,6 +30,7 @@ import click
 from payments.cli import (
     accounts,
     campaigns,
+    corrections,
     doctor,
     embed,
     emergency_stop,
@@ -69,6 +71,7 @@ COMMANDS = (
     export.export,
     period.period,
     accounts.accounts,
+    corrections.corrections,
     campaigns.campaigns,
     embed.embed,
     newsletter.newsletter,

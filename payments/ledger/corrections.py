@@ -12,7 +12,17 @@ bank, or income of contributions, which follows from what donors paid.
 import hashlib
 from datetime import date
 
-from sqlalchemy import Boolean, CheckConstraint, Date, ForeignKey, String, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    String,
+    UniqueConstraint,
+    func,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.infra import audit_log, db
@@ -148,3 +158,14 @@ def digest(correction: Correction, decision: CorrectionDecision | None) -> bytes
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def count_waiting(session: AsyncSession, until: date) -> int:
+    """Count the corrections for a day before `until` that a second colleague has to decide."""
+    decided = select(CorrectionDecision.correction_id)
+    query = select(func.count()).where(
+        Correction.needs_approval.is_(True),
+        Correction.booked_on < until,
+        Correction.id.not_in(decided),
+    )
+    return int(await session.scalar(query) or 0)

@@ -1,5 +1,6 @@
 """Finance closes a month on its page, takes its pack away, and may open it again for a reason."""
 
+import csv
 import hashlib
 import io
 import json
@@ -14,15 +15,15 @@ import pytest
 
 from payments.accounting import close_pack, daily_totals
 from payments.core.money import MINUS
-from payments.infra import alerts
-from payments.infra.alerts import AlertKind
+from payments.sandbox import balance as sandbox_balance
 from payments.settlement import importer
 from payments.staff.accounts import Role
 from payments.web.finance.tables import EMPTY_CELL
 from tests.support.colleague import Colleague, open_colleague_browser
+from tests.support.command_line import run
 from tests.support.donor import SAME_ORIGIN_HEADERS
 from tests.support.newsroom import Newsroom
-from tests.support.packs import find_problems
+from tests.support.packs import PUBLIC_KEY, files_of, find_problems
 from tests.support.page import Page
 from tests.support.past import has_given
 from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
@@ -144,20 +145,71 @@ async def test_a_month_is_not_closed_twice(room: Newsroom, ada: Colleague) -> No
     assert await room.count("period_closings") == 1
 
 
-async def test_a_problem_is_said_in_words_and_there_is_no_button(
+async def test_a_month_with_an_unexplained_cent_is_closed_by_two_on_their_pages(
     room: Newsroom, ada: Colleague
 ) -> None:
-    async with room.ctx.sessions.begin() as session:
-        await alerts.raise_alert(session, AlertKind.SUSPENSE, object_id="txn_1", now=room.clock())
+    cent = sandbox_balance.create_transaction(
+        room.sandbox.account, {"type": "tax_fund", "amount": -1, "currency": "usd"}
+    )
+    cent["created"] = int(datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp())
+    await daily_totals.import_and_refresh(room.ctx)
     page = await ada.opens(NOVEMBER)
-    assert "Problem: Nothing is in suspense" in page.text
+    assert "Problem: Nothing is in suspense · 1 of them" in page.text
     assert "cannot be closed while there is a problem" in page.text
-    assert not [1 for tag, found in page.attributes
-                if tag == "form" and found.get("action") == f"{NOVEMBER}/close"]  # fmt: skip
+    assert f"{NOVEMBER}/close" not in [form.action for form in page.forms]
     forced = await ada.web.post(f"{NOVEMBER}/close", headers=SAME_ORIGIN_HEADERS)
     assert forced.status_code == HTTPStatus.CONFLICT
     assert "Nothing was closed." in forced.text
     assert await room.count("period_closings") == 0
+    balance = {row[0]: row[1] for row in page.cells if len(row) == 2}
+    assert balance["In suspense"] == f"{MINUS}$0.01"
+
+    url = f"/finance/corrections/{cent['id']}"
+    assert url in (await ada.opens("/finance/transactions?account=suspense")).html
+    form = (await ada.opens(url)).form(url)
+    said = {"to_account": "unexplained", "reason": "Asked Stripe twice"}
+    assert form.submission()["booked_on"] == "2026-11-30"
+    for day, words in (("2026-11-29", "when it happened"), ("2026-12-02", "until today"),
+                       ("soon", "Choose a day such as")):  # fmt: skip
+        wrong = await ada.sends(url, **form.submission(**said, booked_on=day))
+        assert wrong.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        assert words in wrong.text
+        assert Page(wrong.text).field("booked_on")["value"] == day
+    assert (await ada.sends(url, **form.submission(**said))).status_code in {200, 303}
+    page = await ada.opens(NOVEMBER)
+    assert "Problem: No correction of it waits for a second colleague · 1 of them" in page.text
+
+    async with open_colleague_browser(room, "Boris", Role.FINANCE) as boris:
+        await boris.opens_link()
+        waiting = (await boris.opens(url)).form(f"{url}/approve").submission()
+        assert (await boris.sends(f"{url}/approve", **waiting)).status_code in {200, 303}
+    page = await closes(ada)
+    balance = {row[0]: row[1] for row in page.cells if len(row) == 2}
+    assert "In suspense" not in balance
+    assert balance["A difference nobody could explain"] == f"{MINUS}$0.01"
+    pack = (await ada.web.get(f"{NOVEMBER}/pack")).content
+    assert find_problems(pack, keys=(PUBLIC_KEY,)) == []
+    files = {name: data.decode() for name, data in files_of(pack).items()}
+    (row,) = csv.DictReader(io.StringIO(files["corrections.csv"]))
+    assert (row["proposed_by"], row["decided_by"], row["reason"]) == (
+        "Ada",
+        "Boris",
+        said["reason"],
+    )
+    lines = csv.DictReader(io.StringIO(files["transactions.csv"]))
+    statuses = {line["provider_balance_transaction_id"]: line["status"] for line in lines}
+    assert statuses.pop(str(cent["id"])) == "corrected"
+    assert set(statuses.values()) == {"posted"}
+    listed = await run(room.settings, "corrections", "list")
+    assert listed.stdout.decode() == (
+        f"2026-11-30  {cent['id']}  1 usd  suspense to unexplained  booked"
+        "  Ada, decided by Boris: Asked Stripe twice\n"
+    )
+    listed = await run(room.settings, "corrections", "list", "--json")
+    (found,) = json.loads(listed.stdout)
+    assert [found[name] for name in ("status", "to", "amount_minor", "decided_by")] == [
+        "booked", "unexplained", 1, "Boris"
+    ]  # fmt: skip
 
 
 async def test_a_month_that_is_not_over_or_has_not_begun_is_not_closed(

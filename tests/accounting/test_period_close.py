@@ -124,7 +124,9 @@ async def test_a_late_line_is_back_in_its_month_when_that_is_opened_again(
 async def test_a_month_is_closed_once_and_in_order(newsroom: Newsroom) -> None:
     with pytest.raises(PeriodNotReady, match="The month is over"):
         await period_close.close(newsroom.ctx, DECEMBER, by="Ada")
-    await period_close.close(newsroom.ctx, NOVEMBER, by="Ada")  # and a crash before its pack is made
+    await period_close.close(
+        newsroom.ctx, NOVEMBER, by="Ada"
+    )  # and a crash before its pack is made
     with pytest.raises(PeriodNotReady, match="2026-11 is closed already"):
         await period_close.close(newsroom.ctx, NOVEMBER, by="Ada")
     assert await period_close.next_to_close(newsroom.ctx) is None

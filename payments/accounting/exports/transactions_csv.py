@@ -49,6 +49,12 @@ _RELATES_TO_SQL = """
     SELECT min(entry.seq)
       FROM ledger_entries entry
      WHERE entry.balance_transaction = line.charge_transaction) END"""
+# What corrections left of a line that nobody knew: nothing, once the month is closed.
+_STANDING_IN_SUSPENSE_SQL = """
+    SELECT sum(CASE entry.debit WHEN 'suspense' THEN entry.amount ELSE -entry.amount END)
+      FROM ledger_entries entry
+     WHERE entry.balance_transaction = line.id
+       AND 'suspense' IN (entry.debit, entry.credit)"""
 COSTLY_COLUMNS_SQL = ", ".join([_SEQUENCE_SQL, _RELATES_TO_SQL])  # for the benchmark
 
 
@@ -87,8 +93,9 @@ COLUMNS = (
     ExportColumn("type", "line.type_of_line"),
     ExportColumn(
         "status",
-        "CASE WHEN line.type_of_line <> 'correction'"
-        " AND 'suspense' IN (line.debit, line.credit) THEN 'suspense' ELSE 'posted' END",
+        "CASE WHEN line.type_of_line = 'correction'"
+        " OR 'suspense' NOT IN (line.debit, line.credit) THEN 'posted'"
+        f" WHEN ({_STANDING_IN_SUSPENSE_SQL}) = 0 THEN 'corrected' ELSE 'suspense' END",
     ),
     ExportColumn("frequency", "coalesce(line.frequency, 'none')"),
     ExportColumn(  # as ISO 8601 writes a duration: P1M, P3M, P1Y

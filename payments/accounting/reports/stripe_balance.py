@@ -2,6 +2,7 @@
 
 Read from the daily totals; the check `balance_rollforward` compares every month with Stripe's own
 transactions. Only the balance that is paid out: what Stripe reserves leaves it, and comes back.
+What colleagues corrected counts as what they say it was, from the day of the correction.
 """
 
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from payments.core.calendar import next_month
 
 _BALANCE = text("""
     WITH balance_changes AS (
-        SELECT day,
-               currency,
-               CASE debit WHEN 'stripe:balance' THEN credit ELSE debit END AS contra_account,
-               CASE debit WHEN 'stripe:balance' THEN amount ELSE -amount END AS amount
+        SELECT days.day, days.currency, side.contra_account, side.amount
           FROM daily_totals_now(:zone) AS days
-         WHERE 'stripe:balance' IN (debit, credit)
-           AND day < :until
+         CROSS JOIN LATERAL (VALUES (days.credit, days.amount), (days.debit, -days.amount))
+                 AS side(contra_account, amount)
+         WHERE days.day < :until
+           AND side.contra_account <> 'stripe:balance'
+           AND ('stripe:balance' IN (days.debit, days.credit)
+                OR days.debit NOT LIKE 'stripe:%' AND days.credit NOT LIKE 'stripe:%')
     ),
     movements AS (
         SELECT currency,
@@ -44,6 +46,7 @@ _BALANCE = text("""
     """)
 BALANCE_MOVEMENTS = (
     "gross", "fees", "refunds", "disputes", "other", "fx", "reserved", "bank", "suspense",
+    "unexplained",
 )  # fmt: skip
 
 
@@ -65,6 +68,7 @@ class BalanceMonth:
     reserved: int = 0
     bank: int = 0
     suspense: int = 0
+    unexplained: int = 0
 
     @property
     def closing(self) -> int:

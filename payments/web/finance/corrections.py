@@ -4,6 +4,7 @@ The page of a transaction shows what stands in its accounts, the form that moves
 correction there was, each with what can be decided of it.
 """
 
+from datetime import UTC, date, datetime
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -23,6 +24,7 @@ from payments.infra.second_person import Actor, DecisionRefused
 from payments.ledger.corrections import CORRECTABLE_ACCOUNTS
 from payments.ledger.posting_rules import LedgerAccount
 from payments.staff.accounts import Staff
+from payments.web.finance import filters
 from payments.web.finance.formats import format_minute, format_month
 from payments.web.forms import (
     SMALL_FORM_BYTES,
@@ -104,6 +106,7 @@ class CorrectionPages(Controller):
                 found.transaction.currency,
                 fields.get("reason", ""),
                 seen=-1 if seen is None else seen,
+                booked_on=_parse_day(fields.get("booked_on", "")),
             )
             await corrections.propose(ctx, proposal, by=Actor(colleague.id, colleague.name))
         except (InvalidField, DecisionRefused) as error:
@@ -155,6 +158,18 @@ def _parse_amount(value: str, currency: str) -> Money:
         ) from None
 
 
+def _parse_day(value: str) -> date | None:
+    """Return a day such as 2026-11-30; None where it was left out."""
+    if not value:
+        return None
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError:
+        raise InvalidField(
+            "Choose a day such as 2026-11-30. Nothing was done.", field="booked_on"
+        ) from None
+
+
 async def _render(
     ctx: Context,
     colleague: Staff,
@@ -182,7 +197,9 @@ async def _render(
         is_correctable=bool(free),
         seen=len(found.corrections),
         currency=currency.upper(),
-        booked_on=found.booked_on.isoformat(),
+        booked_on=fields.get("booked_on", found.booked_on.isoformat()),
+        first_day=corrections.first_booking_day(ctx, found).isoformat(),
+        last_day=filters.today(ctx).isoformat(),
         amount=fields.get("amount", amount_input.format_for_input(most)),
         reason=fields.get("reason", ""),
         from_accounts=select_options(

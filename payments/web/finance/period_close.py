@@ -51,6 +51,7 @@ BALANCE_LABELS = {
     "reserved": "Set aside by Stripe, and released",
     "bank": "To the bank and from it",
     "suspense": "In suspense",
+    "unexplained": "A difference nobody could explain",
 }
 
 
