@@ -94,6 +94,7 @@ class CorrectableTransaction:
     free: dict[LedgerAccount, int]
     corrections: list[CorrectionView]
     first_open: date | None
+    occurred_on: date
     booked_on: date
 
 
@@ -132,7 +133,7 @@ async def propose(ctx: Context, proposal: Proposal, *, by: Actor) -> CorrectionV
             amount=posting.amount,
             currency=proposal.currency,
             booked_on=booked_on,
-            concerns_month=_closed_month(found, zone),
+            concerns_month=_closed_month(found),
             needs_approval=to_account is LedgerAccount.UNEXPLAINED
             or await _is_above_limit(ctx, session, Money(posting.amount, proposal.currency), by),
             reason=reason,
@@ -307,6 +308,7 @@ async def _load(
         {account: sum_ for account, sum_ in free.items() if sum_},
         views,
         first_open,
+        transaction.occurred_at.astimezone(zone).date(),
         await _default_day(session, transaction, first_open, zone),
     )
 
@@ -360,32 +362,25 @@ async def _first_open_day(session: AsyncSession) -> date | None:
     return None if last is None else next_month(last.month)
 
 
-def _closed_month(found: CorrectableTransaction, zone: ZoneInfo) -> date | None:
+def _closed_month(found: CorrectableTransaction) -> date | None:
     """Return the month of a transaction where that is closed."""
-    month = first_of_month(found.transaction.occurred_at.astimezone(zone).date())
+    month = first_of_month(found.occurred_on)
     return month if found.first_open is not None and month < found.first_open else None
-
-
-def first_booking_day(ctx: Context, found: CorrectableTransaction) -> date:
-    """Return the first day that a correction of a transaction may be booked on."""
-    occurred_on = found.transaction.occurred_at.astimezone(ctx.settings.accounting_zoneinfo).date()
-    return max(occurred_on, found.first_open or occurred_on)
 
 
 def _booking_day(ctx: Context, found: CorrectableTransaction, asked: date | None) -> date:
     if asked is None:
         return found.booked_on
-    zone = ctx.settings.accounting_zoneinfo
     if found.first_open is not None and asked < found.first_open:
         raise InvalidField(
             f"That month is closed. The first open day is {found.first_open.isoformat()}. "
             "Nothing was done.",
             field="booked_on",
         )
-    occurred_on = found.transaction.occurred_at.astimezone(zone).date()
-    if not occurred_on <= asked <= ctx.now().astimezone(zone).date():
+    today = ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()
+    if not found.occurred_on <= asked <= today:
         raise InvalidField(
-            f"Choose a day from {occurred_on.isoformat()}, when it happened, until today. "
+            f"Choose a day from {found.occurred_on.isoformat()}, when it happened, until today. "
             "Nothing was done.",
             field="booked_on",
         )

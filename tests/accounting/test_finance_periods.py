@@ -196,10 +196,13 @@ async def test_a_month_with_an_unexplained_cent_is_closed_by_two_on_their_pages(
         "Boris",
         said["reason"],
     )
-    lines = csv.DictReader(io.StringIO(files["transactions.csv"]))
-    statuses = {line["provider_balance_transaction_id"]: line["status"] for line in lines}
-    assert statuses.pop(str(cent["id"])) == "corrected"
-    assert set(statuses.values()) == {"posted"}
+    statuses = {
+        line["type"]: line["status"]
+        for line in csv.DictReader(io.StringIO(files["transactions.csv"]))
+        if line["provider_balance_transaction_id"] == cent["id"]
+    }
+    assert statuses.pop("correction") == "posted"
+    assert list(statuses.values()) == ["corrected"]
     listed = await run(room.settings, "corrections", "list")
     assert listed.stdout.decode() == (
         f"2026-11-30  {cent['id']}  1 usd  suspense to unexplained  booked"

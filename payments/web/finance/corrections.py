@@ -198,7 +198,7 @@ async def _render(
         seen=len(found.corrections),
         currency=currency.upper(),
         booked_on=fields.get("booked_on", found.booked_on.isoformat()),
-        first_day=corrections.first_booking_day(ctx, found).isoformat(),
+        first_day=max(found.occurred_on, found.first_open or found.occurred_on).isoformat(),
         last_day=filters.today(ctx).isoformat(),
         amount=fields.get("amount", amount_input.format_for_input(most)),
         reason=fields.get("reason", ""),
