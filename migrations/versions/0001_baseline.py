@@ -80,6 +80,7 @@ def upgrade() -> None:
     outgoing_event_triggers()
     booking_day_functions()
     report_views()
+    paid_period_functions()
     daily_totals_functions()
     create_job_engine()
     take_no_statistics_of_persons()
@@ -87,13 +88,15 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     drop_job_engine()
-    op.execute("DROP VIEW returned_money, posted_transactions, booked_entries")
+    op.execute("DROP VIEW returned_money, posted_transactions, booked_entries, paid_periods")
     op.execute("""
         DROP FUNCTION
             daily_totals_now(text), income_daily_sums(bigint, bigint, date, boolean, text),
             earliest_occurrence(date, text), booked_at(timestamptz, date, text),
             is_booked_from(timestamptz, date, date, text),
-            is_booked_before(timestamptz, date, date, text), receipt_number(text), anonymised_id()
+            is_booked_before(timestamptz, date, date, text), receipt_number(text), anonymised_id(),
+            gap_cause(text, timestamptz, date, text), period_end(timestamptz, text, int),
+            covered_months(timestamptz, timestamptz, text)
     """)
     op.execute("""
         DROP FUNCTION record_event_of_subscription(
@@ -106,7 +109,9 @@ def downgrade() -> None:
             record_event_of_payment(text, text, timestamptz, timestamptz, text, bigint, text),
             record_event_of_row(), record_events_of_subscription(),
             forget_events_of_contribution(), refuse_change(), mark_late_entry(),
-            invalidate_mrr_snapshots(),
+            invalidate_mrr_for_change(), invalidate_mrr_for_end(),
+            invalidate_mrr_for_charge(), invalidate_mrr_for_period(), invalidate_mrr_for_donor(),
+            invalidate_mrr_since(timestamptz),
             invalidate_recovery_snapshots(), invalidate_snapshots(text, date, date)
     """)
 
@@ -209,6 +214,131 @@ def report_views() -> None:
         SELECT stripe_charge_id, 0, amount
           FROM charges
          WHERE status = 'returned'
+    """)
+
+
+def paid_period_functions() -> None:
+    """Create what recurring revenue is computed from: the period that each payment is for, the
+    months that it counts in, and why a month is not paid for.
+
+    A payment is for the period of its invoice's line, whenever it is made; without an invoice, for
+    the interval that begins with its charge, and without a link for what its account says. A debit
+    that the bank returned pays for nothing; a refund or a dispute takes nothing back.
+    """
+    op.execute("""
+        CREATE FUNCTION period_end(starts_at timestamptz, unit text, count int)
+        RETURNS timestamptz LANGUAGE sql IMMUTABLE
+        RETURN (starts_at AT TIME ZONE 'UTC' + make_interval(
+                   years => CASE unit WHEN 'year' THEN count ELSE 0 END,
+                   months => CASE unit WHEN 'month' THEN count ELSE 0 END,
+                   weeks => CASE unit WHEN 'week' THEN count ELSE 0 END,
+                   days => CASE unit WHEN 'day' THEN count ELSE 0 END)) AT TIME ZONE 'UTC'
+    """)
+    op.execute("""
+        CREATE VIEW paid_periods AS
+        SELECT e.contribution_id, e.currency, e.amount, e.credit, e.seq, e.occurred_at,
+               c.amount AS charged,
+               c.currency AS charged_in,
+               rhythm.unit,
+               rhythm.count AS interval_count,
+               beginning.starts_at,
+               coalesce(link.service_ends_at,
+                        period_end(beginning.starts_at, rhythm.unit, rhythm.count)) AS ends_at
+          FROM ledger_entries e
+          LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
+          LEFT JOIN payment_intent_links link
+            ON link.stripe_payment_intent_id = c.stripe_payment_intent_id
+         CROSS JOIN LATERAL (
+               SELECT coalesce(link.interval_unit, CASE e.credit WHEN 'income:annual' THEN 'year'
+                                                   ELSE 'month' END) AS unit,
+                      CAST(coalesce(link.interval_count, 1) AS int) AS count) rhythm
+         CROSS JOIN LATERAL (
+               SELECT coalesce(link.service_starts_at, c.charged_at, e.occurred_at)
+                   AS starts_at) beginning
+         WHERE e.credit LIKE 'income:%'
+           AND e.credit IN ('income:monthly', 'income:annual', 'income:periodic')
+           AND c.status IS DISTINCT FROM 'returned'
+    """)
+    # Those whose last moment lies in the period. Periods without a gap between them have every
+    # month's last moment among them, in any time zone.
+    op.execute("""
+        CREATE FUNCTION covered_months(starts_at timestamptz, ends_at timestamptz, zone text)
+        RETURNS SETOF date LANGUAGE sql STABLE AS $$
+        SELECT CAST(month AS date)
+          FROM generate_series(
+               date_trunc('month', starts_at AT TIME ZONE zone),
+               date_trunc('month', ends_at AT TIME ZONE zone) - interval '1 month',
+               interval '1 month') AS month
+        $$
+    """)
+    # Lost to a failed payment if the payment that was due failed, or was returned, and was never
+    # made, whoever ended the contribution afterwards; cancelled if it was ended; else paused:
+    # skipped, paused, moved to another day, or nothing was due. One that only waits is none of
+    # these: for a bank's answer, or for a charge that Stripe makes an hour after a period begins.
+    op.execute("""
+        CREATE FUNCTION gap_cause(contribution text, paid_from timestamptz, month date, zone text)
+        RETURNS text LANGUAGE sql STABLE AS $$
+        WITH month_end AS (
+            SELECT (CAST(month AS timestamp) + interval '1 month') AT TIME ZONE zone AS moment
+        ),
+        payments AS (
+            SELECT c.status, c.charged_at,
+                   coalesce(link.service_starts_at, c.charged_at) AS starts_at,
+                   coalesce(link.service_ends_at, period_end(
+                       c.charged_at, link.interval_unit, link.interval_count)) AS ends_at
+              FROM payment_intent_links link
+              JOIN charges c USING (stripe_payment_intent_id)
+             WHERE link.contribution_id = contribution
+               AND link.interval_unit IS NOT NULL
+        ),
+        paid AS (
+            SELECT coalesce(max(starts_at), paid_from) AS since, max(ends_at) AS until
+              FROM payments
+             CROSS JOIN month_end
+             WHERE status = 'succeeded'
+               AND starts_at < month_end.moment
+        ),
+        due AS (
+            SELECT max(charged_at) FILTER (WHERE status IN ('failed', 'returned')) AS failed_at,
+                   bool_or(status = 'pending') AS is_pending
+              FROM payments
+             CROSS JOIN paid
+             CROSS JOIN month_end
+             WHERE starts_at > paid.since
+               AND starts_at < month_end.moment
+        ),
+        last_change AS (
+            SELECT (array_agg(change.kind ORDER BY change.done_at DESC, change.id))[1] AS kind,
+                   max(change.done_at) AS done_at
+              FROM subscriptions s
+              JOIN subscription_changes change
+                ON change.subscription_id = s.stripe_subscription_id
+             CROSS JOIN paid
+             CROSS JOIN month_end
+             WHERE s.contribution_id = contribution
+               AND change.kind IN ('cancelled', 'lapsed', 'paused', 'skipped', 'resumed', 'day')
+               AND change.done_at >= paid.since
+               AND change.done_at < month_end.moment
+        )
+        SELECT CASE
+               WHEN failed_at IS NOT NULL
+                    AND NOT (coalesce(kind, '') IN ('paused', 'skipped') AND done_at > failed_at)
+               THEN 'churn_involuntary'
+               WHEN kind = 'cancelled' THEN 'churn_voluntary'
+               WHEN kind = 'lapsed' THEN 'churn_involuntary'
+               WHEN kind IN ('paused', 'skipped', 'day') THEN 'paused'
+               WHEN is_pending THEN 'waiting'
+               WHEN EXISTS (SELECT
+                              FROM subscriptions s
+                             WHERE s.contribution_id = contribution
+                               AND s.ended_at < month_end.moment) THEN 'churn_voluntary'
+               WHEN paid.until > month_end.moment - interval '3 days' THEN 'waiting'
+               ELSE 'paused' END
+          FROM month_end
+         CROSS JOIN paid
+         CROSS JOIN due
+         CROSS JOIN last_change
+        $$
     """)
 
 
@@ -383,18 +513,7 @@ def snapshot_triggers() -> None:
              WHERE kind = of AND month >= since AND (last IS NULL OR month <= last);
         END $$
     """)
-    op.execute("""
-        CREATE FUNCTION invalidate_mrr_snapshots() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM invalidate_snapshots('mrr_rollforward', CAST(date_trunc('month',
-                NEW.done_at AT TIME ZONE 'UTC' - interval '12 hours') AS date), NULL);
-            RETURN NULL;
-        END $$
-    """)
-    op.execute("""
-        CREATE TRIGGER invalidate_mrr_snapshots AFTER INSERT OR UPDATE ON subscription_changes
-        FOR EACH ROW WHEN (NEW.done_at IS NOT NULL) EXECUTE FUNCTION invalidate_mrr_snapshots()
-    """)
+    mrr_snapshot_triggers()
     # A charge decides about its own payment intent, whether it recovered, and about the intents
     # after it, that they are renewals.
     op.execute("""
@@ -436,6 +555,130 @@ def snapshot_triggers() -> None:
     op.execute("""
         CREATE TRIGGER invalidate_recovery_snapshots AFTER INSERT ON payment_intent_links
         FOR EACH ROW EXECUTE FUNCTION invalidate_recovery_snapshots()
+    """)
+
+
+def mrr_snapshot_triggers() -> None:
+    """Delete the months of recurring revenue whose figures or causes a new row changes.
+
+    An end counts from the day another contribution of the donor began, up to 31 days earlier.
+    """
+    op.execute("""
+        CREATE FUNCTION invalidate_mrr_since(since timestamptz) RETURNS void
+        LANGUAGE plpgsql AS $$
+        DECLARE
+            first_month date := CAST(
+                date_trunc('month', since AT TIME ZONE 'UTC' - interval '12 hours') AS date);
+        BEGIN
+            PERFORM invalidate_snapshots('mrr_rollforward', first_month, NULL);
+            PERFORM invalidate_snapshots('cohort_retention', first_month, NULL);
+        END $$
+    """)
+    op.execute("""
+        CREATE FUNCTION invalidate_mrr_for_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            changed subscription_changes%ROWTYPE := coalesce(NEW, OLD);
+            first_done timestamptz := least(
+                CASE WHEN TG_OP <> 'INSERT' THEN OLD.done_at END,
+                CASE WHEN TG_OP <> 'DELETE' THEN NEW.done_at END);
+            other_begun timestamptz;
+        BEGIN
+            IF first_done IS NULL THEN
+                RETURN NULL;
+            END IF;
+            IF changed.kind = 'cancelled' THEN
+                SELECT min(other.created_at)
+                  INTO other_begun
+                  FROM subscriptions s
+                  JOIN contributions ended ON ended.id = s.contribution_id
+                  JOIN contributions other ON other.donor_id = ended.donor_id
+                 WHERE s.stripe_subscription_id = changed.subscription_id
+                   AND other.id <> ended.id
+                   AND other.created_at > first_done - interval '31 days';
+            END IF;
+            PERFORM invalidate_mrr_since(least(first_done, other_begun));
+            RETURN NULL;
+        END $$
+    """)
+    op.execute("""
+        CREATE TRIGGER invalidate_mrr AFTER INSERT OR UPDATE OR DELETE ON subscription_changes
+        FOR EACH ROW EXECUTE FUNCTION invalidate_mrr_for_change()
+    """)
+    op.execute("""
+        CREATE FUNCTION invalidate_mrr_for_end() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM invalidate_mrr_since(NEW.ended_at);
+            RETURN NULL;
+        END $$
+    """)
+    op.execute("""
+        CREATE TRIGGER invalidate_mrr AFTER UPDATE ON subscriptions
+        FOR EACH ROW
+        WHEN (NEW.ended_at IS NOT NULL AND OLD.ended_at IS DISTINCT FROM NEW.ended_at)
+        EXECUTE FUNCTION invalidate_mrr_for_end()
+    """)
+    op.execute("""
+        CREATE FUNCTION invalidate_mrr_for_charge() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM invalidate_mrr_since(least(NEW.charged_at, service_starts_at))
+               FROM payment_intent_links
+              WHERE stripe_payment_intent_id = NEW.stripe_payment_intent_id;
+            RETURN NULL;
+        END $$
+    """)
+    op.execute("""
+        CREATE TRIGGER invalidate_mrr AFTER INSERT ON charges
+        FOR EACH ROW WHEN (NEW.status <> 'succeeded') EXECUTE FUNCTION invalidate_mrr_for_charge()
+    """)
+    op.execute("""
+        CREATE TRIGGER invalidate_mrr_changed AFTER UPDATE ON charges
+        FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status)
+        EXECUTE FUNCTION invalidate_mrr_for_charge()
+    """)
+    op.execute("""
+        CREATE FUNCTION invalidate_mrr_for_period() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM invalidate_mrr_since(least(NEW.service_starts_at, (
+                SELECT min(charged_at)
+                  FROM charges
+                 WHERE stripe_payment_intent_id = NEW.stripe_payment_intent_id)));
+            RETURN NULL;
+        END $$
+    """)
+    op.execute("""
+        CREATE TRIGGER invalidate_mrr AFTER INSERT ON payment_intent_links
+        FOR EACH ROW WHEN (NEW.interval_unit IS NOT NULL)
+        EXECUTE FUNCTION invalidate_mrr_for_period()
+    """)
+    op.execute("""
+        CREATE TRIGGER invalidate_mrr_changed AFTER UPDATE ON payment_intent_links
+        FOR EACH ROW WHEN (OLD.service_starts_at IS DISTINCT FROM NEW.service_starts_at)
+        EXECUTE FUNCTION invalidate_mrr_for_period()
+    """)
+    # Before, so that the others that one statement takes from a donor are still seen.
+    op.execute("""
+        CREATE FUNCTION invalidate_mrr_for_donor() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            first_given timestamptz;
+        BEGIN
+            SELECT min(created_at)
+              INTO first_given
+              FROM contributions
+             WHERE donor_id IN (OLD.donor_id, NEW.donor_id)
+               AND id <> NEW.id
+               AND interval_unit IS NOT NULL;
+            IF first_given IS NOT NULL THEN
+                PERFORM invalidate_mrr_since(
+                    least(first_given, NEW.created_at) - interval '32 days');
+            END IF;
+            RETURN NEW;
+        END $$
+    """)
+    op.execute("""
+        CREATE TRIGGER invalidate_mrr BEFORE UPDATE ON contributions
+        FOR EACH ROW
+        WHEN (NEW.interval_unit IS NOT NULL AND OLD.donor_id IS DISTINCT FROM NEW.donor_id)
+        EXECUTE FUNCTION invalidate_mrr_for_donor()
     """)
 
 
@@ -1060,12 +1303,19 @@ def giving_tables() -> None:
                 persisted=True,
             ),
         ),
+        optional("service_starts_at", TIMESTAMP),
+        optional("service_ends_at", TIMESTAMP),
         optional("interval_unit", one_of("interval_unit_is_known", "day week month year")),
         optional("interval_count", sa.SmallInteger()),
         sa.CheckConstraint(
             "(interval_unit IS NULL) = (interval_count IS NULL) "
             "AND coalesce(interval_count, 1) > 0",
             name=op.f("ck_payment_intent_links_interval_is_whole"),
+        ),
+        sa.CheckConstraint(
+            "(service_starts_at IS NULL) = (service_ends_at IS NULL) "
+            "AND service_starts_at <= service_ends_at",
+            name=op.f("ck_payment_intent_links_service_is_a_period"),
         ),
         sa.ForeignKeyConstraint(
             ["contribution_id"],

@@ -1,9 +1,8 @@
-"""Cohort retention: of the monthly contributions that first paid in a month, how many paid so many
-months later.
+"""Cohort retention: of the monthly contributions that first paid for a month, how many paid for the
+one so many months later.
 
-A contribution counts once in each month it paid in, in the currency its last payment of that month
-was settled in; so the counts by currency add up to the count of all. A payment counts in the month
-it is booked in.
+A contribution counts once in each month whose end a payment of it is for (the view `paid_periods`),
+in the currency that payment was settled in; so the counts by currency add up to the count of all.
 """
 
 from collections.abc import Sequence
@@ -17,31 +16,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.accounting import month_snapshots
 from payments.accounting.month_snapshots import RowsByMonth, SnapshotKind, SnapshotRow
 
-# The LIKE names the partial index.
-_MONTHLY_INCOME_SQL = "e.credit LIKE 'income:%' AND e.credit = 'income:monthly'"
 _PAYERS_BY_COHORT = text(
-    f"""
+    """
     WITH paying_months AS (
-        SELECT DISTINCT ON (e.contribution_id, month)
-               e.contribution_id,
-               e.currency,
-               CAST(date_trunc('month', booked_at(e.occurred_at, e.booked_on, :zone)) AS date)
-                   AS month
-          FROM booked_entries e
-         WHERE {_MONTHLY_INCOME_SQL}
-           AND e.occurred_at >= (SELECT earliest_occurrence(:since, :zone))
-           AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
-           AND booked_at(e.occurred_at, e.booked_on, :zone) >= CAST(:since AS timestamp)
-           AND booked_at(e.occurred_at, e.booked_on, :zone) < CAST(:until AS timestamp)
-         ORDER BY e.contribution_id, month, e.seq DESC
+        SELECT DISTINCT ON (contribution_id, month) contribution_id, currency, month
+          FROM paid_periods
+         CROSS JOIN LATERAL covered_months(starts_at, ends_at, :zone) AS month
+         WHERE credit = 'income:monthly'
+           AND occurred_at >= CAST(CAST(:since AS date) - interval '2 months' AS timestamp)
+               AT TIME ZONE :zone
+           AND starts_at < CAST(:until AS timestamp) AT TIME ZONE :zone
+           AND month >= :since
+           AND month < :until
+         ORDER BY contribution_id, month, starts_at DESC, seq DESC
     ),
     cohorts AS MATERIALIZED (
         SELECT contribution_id,
-               (SELECT CAST(date_trunc('month', min(
-                           booked_at(e.occurred_at, e.booked_on, :zone))) AS date)
-                  FROM booked_entries e
-                 WHERE e.contribution_id = payer.contribution_id
-                   AND {_MONTHLY_INCOME_SQL}) AS first_paid_month
+               (SELECT CAST(date_trunc('month', min(starts_at) AT TIME ZONE :zone) AS date)
+                  FROM paid_periods first
+                 WHERE first.contribution_id = payer.contribution_id
+                   AND first.credit = 'income:monthly') AS first_paid_month
           FROM (SELECT DISTINCT contribution_id FROM paying_months) payer
     )
     SELECT month, first_paid_month, currency, count(*) AS payers
@@ -49,12 +43,12 @@ _PAYERS_BY_COHORT = text(
       JOIN cohorts USING (contribution_id)
      GROUP BY month, first_paid_month, currency
      ORDER BY month, first_paid_month, currency
-    """  # noqa: S608 - constants only
+    """
 )
 
 
 async def compute(session: AsyncSession, zone: ZoneInfo, since: date, until: date) -> RowsByMonth:
-    """Count who paid in each month from `since` up to `until`, by the month they first paid in."""
+    """Count who paid for each month from `since` up to `until`, by the first they paid for."""
     params = {"zone": zone.key, "since": since, "until": until}
     months: dict[date, list[SnapshotRow]] = {}
     for row in await session.execute(_PAYERS_BY_COHORT, params):

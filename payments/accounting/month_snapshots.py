@@ -3,9 +3,9 @@ that a year of a million payments is read as quickly as a year of a hundred.
 
 Each kind of figures says how a month is computed from the rows. Whatever changes a month later
 deletes its snapshot in the same transaction, and the snapshots after it where those follow from it:
-a ledger entry when it is added to the daily totals; a subscription's change, and a charge, by a
-trigger. A month without a snapshot is computed from the rows. An integrity check computes the
-snapshots again and compares.
+a ledger entry when it is added to the daily totals; a subscription's change, a charge, the period a
+payment is for, and what joins contributions to one donor, by a trigger. A month without a snapshot
+is computed from the rows. An integrity check computes the snapshots again and compares.
 """
 
 import json
@@ -62,8 +62,12 @@ RECURRING_INCOME_SQL = (
 )
 _FIRST_RECURRING_MONTH = text(
     f"""
-    SELECT CAST(date_trunc('month', min(e.occurred_at) AT TIME ZONE :zone) AS date)
+    SELECT CAST(date_trunc('month', least(
+               min(e.occurred_at), min(link.service_starts_at)) AT TIME ZONE :zone) AS date)
       FROM ledger_entries e
+      LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
+      LEFT JOIN payment_intent_links link
+        ON link.stripe_payment_intent_id = c.stripe_payment_intent_id
      WHERE {RECURRING_INCOME_SQL}
     """  # noqa: S608 - constants only
 )
@@ -131,8 +135,14 @@ async def _stored(
 
 _FIRST_AFFECTED_MONTH = text(
     f"""
-    SELECT CAST(date_trunc('month', min(booked_at(e.occurred_at, e.booked_on, :zone))) AS date)
+    SELECT CAST(date_trunc('month', least(
+               min(booked_at(e.occurred_at, e.booked_on, :zone)),
+               min(e.occurred_at AT TIME ZONE :zone),
+               min(link.service_starts_at AT TIME ZONE :zone))) AS date)
       FROM booked_entries e
+      LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
+      LEFT JOIN payment_intent_links link
+        ON link.stripe_payment_intent_id = c.stripe_payment_intent_id
      WHERE e.seq > :after
        AND e.seq <= :up_to
        AND {RECURRING_INCOME_SQL}

@@ -1,27 +1,26 @@
 """The MRR roll-forward: monthly recurring revenue by month and currency, and what changed it.
 
-It is computed from payments, not from subscriptions: a payment for n months counts with an nth of
-it in the n months that begin with its own, and of two payments in a month the last counts. One for
-days or weeks counts with what a twelfth of a year (365 days, 52 weeks) brings, in every month from
-its own to that of the day before the next is due. Each payment's share is rounded down. Opening
-and movements add up to closing exactly, because each contribution moves in one way in a month. A
-payment is of the month it is booked in.
+It is computed from payments, not from subscriptions: a payment counts with a month's share of it at
+the end of each month that lies in the period it pays for (the view `paid_periods`); of two at once,
+the one whose period began last. A twelfth of a year of 365 days or 52 weeks is a month. Each
+contribution moves in one way in a month, so that opening and movements add up to closing. Shares
+are exact to a millionth of a minor unit, and the sums of a month are rounded together.
+
+A person who ends one contribution and begins another within a month of it moves, and does not
+churn: what they had counts up to the day the other began.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
+from decimal import ROUND_FLOOR, Decimal
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import month_snapshots
-from payments.accounting.month_snapshots import (
-    RECURRING_INCOME_SQL,
-    RowsByMonth,
-    SnapshotKind,
-    SnapshotRow,
-)
+from payments.accounting.month_snapshots import RowsByMonth, SnapshotKind, SnapshotRow
 
 MRR_MOVEMENTS = (
     "new",
@@ -54,66 +53,96 @@ class MrrMonth:
     churn_involuntary: int
     fx: int
     closing: int
-    payers: int  # contributions that closing is made of
+    contributions: int  # that closing is made of
+    supporters: int  # who gave them: people, each counted once
+    lost: int  # contributions that were cancelled or lost to failed payments
 
 
+REPLACED_WITHIN = "31 days"  # between the end of one contribution and the beginning of another
 # Takes :zone, :since and :until. A contribution that moved between two months is paired with itself
 # in the month before; a change of the amount that was charged in another currency than it settled
-# in is an expansion or contraction at the earlier rate, and the rest is fx.
-# Stripe's longest interval is three years, or as many days, which may touch 37 months.
+# in is an expansion or contraction at the earlier rate, and the rest is fx. What waits at the end
+# of one month is taken for paid there, and is not at the end of the next (`gap_cause`). Stripe's
+# longest interval is three years.
 _MRR_ROLLFORWARD = text(
     f"""
-    WITH booked_payments AS (
-        SELECT e.contribution_id, e.currency, e.amount, e.seq, e.occurred_at,
-               c.amount AS charged,
-               c.currency AS charged_in,
-               -- a payment without a link is monthly or annual, as its account says
-               coalesce(link.interval_unit,
-                        CASE e.credit WHEN 'income:annual' THEN 'year' ELSE 'month' END) AS unit,
-               coalesce(link.interval_count, 1) AS interval_count,
-               booked_at(e.occurred_at, e.booked_on, :zone) AS booked_at
-          FROM booked_entries e
-          LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
-          LEFT JOIN payment_intent_links link
-            ON link.stripe_payment_intent_id = c.stripe_payment_intent_id
-         WHERE {RECURRING_INCOME_SQL}
-           AND e.occurred_at >= (SELECT earliest_occurrence(
-               CAST(CAST(:since AS date) - interval '37 months' AS date), :zone))
-           AND (e.credit = 'income:periodic'
-                OR e.occurred_at >= (SELECT earliest_occurrence(
-                    CAST(CAST(:since AS date) - interval '12 months' AS date), :zone)))
-           AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
+    WITH periods AS MATERIALIZED (
+        SELECT *
+          FROM paid_periods
+         WHERE occurred_at >= CAST(CAST(:since AS date) - interval '39 months' AS timestamp)
+               AT TIME ZONE :zone
+           AND (credit = 'income:periodic'
+                OR occurred_at >= CAST(CAST(:since AS date) - interval '15 months' AS timestamp)
+                   AT TIME ZONE :zone)
+           AND starts_at < CAST(:until AS timestamp) AT TIME ZONE :zone
     ),
-    payments AS (
-        SELECT *,
-               CASE unit WHEN 'year' THEN 1 WHEN 'month' THEN 12 WHEN 'week' THEN 52 ELSE 365 END
-                   AS charges_a_year,
-               date_trunc('month', booked_at) AS month,
-               date_trunc('month', CASE unit
-                   WHEN 'year' THEN date_trunc('month', booked_at)
-                        + make_interval(months => 12 * interval_count - 1)
-                   WHEN 'month' THEN date_trunc('month', booked_at)
-                        + make_interval(months => interval_count - 1)
-                   WHEN 'week' THEN booked_at + make_interval(days => 7 * interval_count - 1)
-                   ELSE booked_at + make_interval(days => interval_count - 1) END) AS last_month
-          FROM booked_payments
-         WHERE booked_at < CAST(:until AS timestamp)
+    replacements AS (
+        SELECT ended.id AS contribution_id, other.created_at AS replaced_at,
+               change.done_at AS ended_at
+          FROM subscription_changes change
+          JOIN subscriptions s ON s.stripe_subscription_id = change.subscription_id
+          JOIN contributions ended ON ended.id = s.contribution_id
+          JOIN contributions other
+            ON other.donor_id = ended.donor_id
+           AND other.id <> ended.id
+           AND other.interval_unit IS NOT NULL
+           AND other.status = 'paid'
+           AND other.created_at > ended.created_at
+           AND other.created_at BETWEEN change.done_at - interval '{REPLACED_WITHIN}'
+                                    AND change.done_at + interval '{REPLACED_WITHIN}'
+         WHERE change.kind = 'cancelled'
+           AND change.done_at IS NOT NULL
     ),
-    monthly_revenue AS (
-        SELECT DISTINCT ON (contribution_id, currency, covered_month)
+    replaced_periods AS (
+        SELECT seq, min(counts_until) AS counts_until
+          FROM periods
+          JOIN replacements USING (contribution_id)
+         CROSS JOIN LATERAL (
+               SELECT CASE WHEN replaced_at < starts_at THEN ended_at ELSE replaced_at END
+                   AS counts_until) moment
+         WHERE counts_until >= starts_at
+           AND counts_until < ends_at
+         GROUP BY seq
+    ),
+    paid_months AS (
+        SELECT DISTINCT ON (contribution_id, currency, month)
                contribution_id,
                currency,
                charged_in,
-               CAST(covered_month AS date) AS month,
-               amount * charges_a_year / (12 * interval_count) AS mrr,
-               charged * charges_a_year / (12 * interval_count) AS charged
-          FROM payments
-         CROSS JOIN LATERAL generate_series(month, last_month, interval '1 month')
-               AS covered_month
-         WHERE last_month >= CAST(:since AS timestamp) - interval '1 month'
-           AND covered_month >= CAST(:since AS timestamp) - interval '1 month'
-           AND covered_month < CAST(:until AS timestamp)
-         ORDER BY contribution_id, currency, covered_month, occurred_at DESC, seq DESC
+               starts_at AS paid_from,
+               month,
+               counts_until IS NOT NULL AS is_replaced,
+               round(CAST(amount AS numeric) * charges_a_year / (12 * interval_count), 6) AS mrr,
+               round(CAST(charged AS numeric) * charges_a_year / (12 * interval_count), 6)
+                   AS charged
+          FROM periods
+          LEFT JOIN replaced_periods USING (seq)
+         CROSS JOIN LATERAL (
+               SELECT CASE unit WHEN 'year' THEN 1 WHEN 'month' THEN 12 WHEN 'week' THEN 52
+                                ELSE 365 END AS charges_a_year) rate
+         CROSS JOIN LATERAL covered_months(starts_at, coalesce(counts_until, ends_at), :zone)
+               AS month
+         WHERE month >= CAST(:since AS date) - interval '2 months'
+           AND month < :until
+         ORDER BY contribution_id, currency, month, starts_at DESC, occurred_at DESC, seq DESC
+    ),
+    gaps AS (
+        SELECT paid.*, CAST(paid.month + interval '1 month' AS date) AS gap_month
+          FROM paid_months paid
+          LEFT JOIN paid_months later
+            ON later.contribution_id = paid.contribution_id
+           AND later.month = CAST(paid.month + interval '1 month' AS date)
+         WHERE later.contribution_id IS NULL
+           AND paid.month < CAST(:until AS timestamp) - interval '1 month'
+    ),
+    monthly_revenue AS (
+        SELECT contribution_id, currency, month, charged_in, paid_from, is_replaced, mrr, charged
+          FROM paid_months
+         UNION ALL
+        SELECT contribution_id, currency, gap_month, charged_in, paid_from, false, mrr, charged
+          FROM gaps
+         WHERE NOT is_replaced
+           AND gap_cause(contribution_id, paid_from, gap_month, :zone) = 'waiting'
     ),
     month_pairs AS (
         SELECT coalesce(later.month, CAST(earlier.month + interval '1 month' AS date)) AS month,
@@ -123,6 +152,9 @@ _MRR_ROLLFORWARD = text(
                coalesce(later.mrr, 0) AS mrr_after,
                earlier.mrr IS NULL AS begins,
                later.mrr IS NULL AS ends,
+               earlier.paid_from,
+               coalesce(earlier.is_replaced, false) AS is_replaced,
+               coalesce(later.charged_in, earlier.charged_in) AS charged_in,
                earlier.charged AS charged_before,
                later.charged AS charged_after,
                earlier.charged_in IS NOT DISTINCT FROM later.charged_in AND earlier.charged > 0
@@ -133,73 +165,96 @@ _MRR_ROLLFORWARD = text(
            AND earlier.currency = later.currency
            AND CAST(earlier.month + interval '1 month' AS date) = later.month
     ),
+    pairs_of_persons AS (
+        SELECT pair.*,
+               given.donor_id,
+               coalesce(given.donor_id, pair.contribution_id) AS person,
+               bool_or(NOT begins) OVER of_person AS gave_before,
+               bool_or(begins) OVER of_person AND bool_or(ends) OVER of_person AS is_switch,
+               sum(mrr_after - mrr_before) FILTER (WHERE begins OR ends) OVER of_person > 0
+                   AS is_switch_up,
+               min(pair.currency) FILTER (WHERE begins OR ends) OVER of_person
+                   = max(pair.currency) FILTER (WHERE begins OR ends) OVER of_person
+               AND min(charged_in) FILTER (WHERE begins OR ends) OVER of_person
+                   = max(charged_in) FILTER (WHERE begins OR ends) OVER of_person
+                   AS is_switch_within_currency
+          FROM month_pairs pair
+          LEFT JOIN contributions given ON given.id = pair.contribution_id
+         WHERE pair.month >= :since
+           AND pair.month < :until
+        WINDOW of_person AS (
+               PARTITION BY pair.month, coalesce(given.donor_id, pair.contribution_id))
+    ),
     movements AS (
         SELECT pair.*,
                CASE
-               WHEN begins AND EXISTS (
-                   SELECT
-                     FROM booked_entries e
-                    WHERE e.contribution_id = pair.contribution_id
-                      AND e.currency = pair.currency
-                      AND {RECURRING_INCOME_SQL}
-                      AND e.occurred_at < CAST(pair.month AS timestamp) AT TIME ZONE :zone
-                      AND booked_at(e.occurred_at, e.booked_on, :zone)
-                          < CAST(pair.month AS timestamp))
+               WHEN (begins OR ends) AND is_switch THEN
+                   CASE WHEN NOT is_switch_within_currency THEN 'fx'
+                        WHEN is_switch_up THEN 'expansion' ELSE 'contraction' END
+               WHEN begins AND (
+                   EXISTS (
+                       SELECT
+                         FROM paid_periods earlier
+                        WHERE earlier.contribution_id = pair.contribution_id
+                          AND earlier.starts_at
+                              < CAST(pair.month AS timestamp) AT TIME ZONE :zone)
+                   OR NOT gave_before AND EXISTS (
+                       SELECT
+                         FROM contributions other
+                         JOIN paid_periods earlier ON earlier.contribution_id = other.id
+                        WHERE other.donor_id = pair.donor_id
+                          AND earlier.starts_at
+                              < CAST(pair.month AS timestamp) AT TIME ZONE :zone))
                THEN 'reactivation'
                WHEN begins THEN 'new'
-               WHEN ends THEN coalesce((
-                   SELECT CASE WHEN change.kind = 'cancelled' THEN 'churn_voluntary'
-                               WHEN change.kind IN ('paused', 'skipped', 'day') THEN 'paused'
-                               ELSE 'churn_involuntary' END
-                     FROM subscriptions s
-                     JOIN subscription_changes change
-                       ON change.subscription_id = s.stripe_subscription_id
-                    WHERE s.contribution_id = pair.contribution_id
-                      AND change.kind IN ('cancelled', 'paused', 'skipped', 'day', 'lapsed')
-                      AND change.done_at < (pair.month + interval '1 month') AT TIME ZONE :zone
-                    ORDER BY change.done_at DESC, change.id
-                    LIMIT 1), 'churn_involuntary')
+               WHEN ends AND is_replaced THEN 'churn_voluntary'
+               WHEN ends THEN replace(
+                   gap_cause(contribution_id, paid_from, pair.month, :zone), 'waiting', 'paused')
                WHEN is_comparable AND charged_before = charged_after THEN 'fx'
                WHEN charged_after > charged_before THEN 'expansion'
                ELSE 'contraction' END AS movement
-          FROM month_pairs pair
-         WHERE pair.month >= :since
-           AND pair.month < :until
+          FROM pairs_of_persons pair
     ),
     movement_parts AS (
-        SELECT month, currency, movement,
-               CASE WHEN movement IN ('expansion', 'contraction') AND is_comparable
-                    THEN div(CAST(mrr_before AS numeric) * (charged_after - charged_before),
-                             charged_before)
-                    ELSE mrr_after - mrr_before END AS amount
+        SELECT month, currency, movement, mrr_after - mrr_before - fx_part AS amount
           FROM movements
+         CROSS JOIN LATERAL (
+               SELECT CASE WHEN movement IN ('expansion', 'contraction') AND is_comparable
+                                AND NOT begins AND NOT ends
+                           THEN mrr_after - mrr_before
+                                - round(mrr_before * (charged_after - charged_before)
+                                        / charged_before, 6)
+                           ELSE 0 END AS fx_part) part
          UNION ALL
         SELECT month, currency, 'fx',
                mrr_after - mrr_before
-               - div(CAST(mrr_before AS numeric) * (charged_after - charged_before),
-                     charged_before)
+               - round(mrr_before * (charged_after - charged_before) / charged_before, 6)
           FROM movements
-         WHERE movement IN ('expansion', 'contraction') AND is_comparable
+         WHERE movement IN ('expansion', 'contraction')
+           AND is_comparable AND NOT begins AND NOT ends
     ),
     movement_sums AS (
-        SELECT month, currency, movement, CAST(sum(amount) AS bigint) AS amount
+        SELECT month, currency, movement, sum(amount) AS amount
           FROM movement_parts
          GROUP BY month, currency, movement
     ),
     movements_by_month AS (
-        SELECT month, currency, jsonb_object_agg(movement, amount) AS amounts
+        SELECT month, currency, jsonb_object_agg(movement, CAST(amount AS text)) AS amounts
           FROM movement_sums
          GROUP BY month, currency
     ),
     balances AS (
         SELECT month, currency,
-               CAST(sum(mrr_before) AS bigint) AS opening,
-               CAST(sum(mrr_after) AS bigint) AS closing,
-               count(*) FILTER (WHERE NOT ends) AS payers
+               sum(mrr_before) AS opening,
+               sum(mrr_after) AS closing,
+               count(*) FILTER (WHERE NOT ends) AS contributions,
+               count(DISTINCT person) FILTER (WHERE NOT ends) AS supporters,
+               count(*) FILTER (WHERE movement IN ('churn_voluntary', 'churn_involuntary'))
+                   AS lost
           FROM movements
          GROUP BY month, currency
     )
-    SELECT month, currency, opening, closing, payers, amounts
+    SELECT month, currency, opening, closing, contributions, supporters, lost, amounts
       FROM balances
       JOIN movements_by_month USING (month, currency)
      ORDER BY currency, month DESC
@@ -216,13 +271,32 @@ async def compute(
         MrrMonth(
             month=row.month,
             currency=row.currency,
-            opening=row.opening,
-            closing=row.closing,
-            payers=row.payers,
-            **{name: int(row.amounts.get(name, 0)) for name in MRR_MOVEMENTS},
+            opening=round(row.opening),
+            closing=round(row.closing),
+            contributions=row.contributions,
+            supporters=row.supporters,
+            lost=row.lost,
+            **_round_together(
+                {name: Decimal(row.amounts.get(name, "0")) for name in MRR_MOVEMENTS},
+                total=round(row.closing) - round(row.opening),
+            ),
         )
         for row in await session.execute(_MRR_ROLLFORWARD, params)
     ]
+
+
+def _round_together(amounts: Mapping[str, Decimal], *, total: int) -> dict[str, int]:
+    """Round amounts to whole numbers that add up to a total, which is their sum but for less than
+    one: those with the largest fractions are rounded up.
+    """
+    rounded = {name: int(amount.to_integral_value(ROUND_FLOOR)) for name, amount in amounts.items()}
+    by_fraction = sorted(
+        (name for name in amounts if amounts[name]),
+        key=lambda name: rounded[name] - amounts[name],
+    )
+    for name in by_fraction[: total - sum(rounded.values())]:
+        rounded[name] += 1
+    return rounded
 
 
 async def _compute_snapshot_rows(

@@ -191,12 +191,12 @@ async def _attribute(ctx: Context, fetched: stripe.Charge, intent_id: str, *, lo
     async with ctx.sessions() as session:
         contribution_id = await _claimed(ctx, session, claimed_id, intent_id)
         is_copied = contribution_id is None and await contributions.exists(session, claimed_id)
-    interval, invoice, is_ours = None, None, True
+    interval, service, invoice, is_ours = None, None, None, True
     if lookup and contribution_id is None and payment_intent_id is not None:
         invoice = await fetch_invoice(ctx, payment_intent_id)
     if invoice is not None:
         contribution_id = await invoices.contribution_of(ctx, invoice)
-        interval = await invoices.interval_of(ctx, invoice)
+        interval, service = await invoices.interval_of(ctx, invoice), invoices.service_of(invoice)
     is_searched = lookup or claimed_id is not None
     is_new = contribution_id is None and is_searched
     is_new = is_new and _is_unattributable(ctx, fetched, claimed_id, invoice)
@@ -221,7 +221,7 @@ async def _attribute(ctx: Context, fetched: stripe.Charge, intent_id: str, *, lo
             ):
                 await erased_contributions.use_own_ids(session, intent_id)
                 intent_id = fetched.id
-            await payment_intent_links.link(session, intent_id, contribution_id, interval)
+            await payment_intent_links.link(session, intent_id, contribution_id, interval, service)
         elif not is_ours:
             await payment_intent_links.link(session, intent_id, None, None)
     return intent_id

@@ -22,6 +22,7 @@ from payments.giving import (
     subscription_sync,
 )
 from payments.giving.change_log import ChangeKind
+from payments.giving.payment_intent_links import ServicePeriod
 from payments.giving.subscriptions import GIVEN_UP_STATUSES, Subscription
 from payments.infra import alerts, job_queue, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
@@ -48,12 +49,12 @@ async def sync(ctx: Context, invoice_id: str) -> None:
         for payment in invoice.payments.data
         if payment.payment.payment_intent is not None
     ]
-    interval = await interval_of(ctx, invoice)
+    interval, service = await interval_of(ctx, invoice), service_of(invoice)
     async with ctx.sessions.begin() as session:
         for intent in intents:
             intent_id = stripe_client.id_of(intent)
             assert intent_id is not None
-            await payment_intent_links.link(session, intent_id, contribution_id, interval)
+            await payment_intent_links.link(session, intent_id, contribution_id, interval, service)
         if invoice.status == "paid" and invoice.amount_paid > 0:
             await contributions.mark_paid(session, contribution_id, now=ctx.now())
         await _notify_payment_failure(ctx, session, invoice, intents)
@@ -191,6 +192,28 @@ async def interval_of(ctx: Context, invoice: stripe.Invoice) -> Interval:
         return subscription.every
     longest = max((line.period for line in lines), key=lambda period: period.end - period.start)
     return Interval.between(from_unix(longest.start), from_unix(longest.end))
+
+
+def service_of(invoice: stripe.Invoice) -> ServicePeriod | None:
+    """Return the period that an invoice's payment is for: the longest of what its subscription
+    sells in it.
+
+    It is empty where nothing but the rest of a period is charged, of a change within it. None where
+    the invoice has no line of a subscription.
+    """
+    periods, has_prorations = [], False
+    for line in invoice.lines.data:
+        sold = line.parent.subscription_item_details if line.parent is not None else None
+        added = line.parent.invoice_item_details if line.parent is not None else None
+        if (sold is not None and sold.proration) or (added is not None and added.proration):
+            has_prorations = True
+        elif sold is not None:
+            period = line.period
+            periods.append(ServicePeriod(from_unix(period.start), from_unix(period.end)))
+    if periods:
+        return max(periods, key=lambda period: period.ends_at - period.starts_at)
+    made_at = from_unix(invoice.created)
+    return ServicePeriod(made_at, made_at) if has_prorations else None
 
 
 async def contribution_of(ctx: Context, invoice: stripe.Invoice) -> str | None:

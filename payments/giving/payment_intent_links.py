@@ -1,6 +1,11 @@
-"""Payment intent links: which contribution each payment at Stripe belongs to."""
+"""Payment intent links: which contribution each payment at Stripe belongs to, and which period of
+service it pays for.
+"""
 
-from sqlalchemy import Computed, ForeignKey
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, Computed, ForeignKey
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -11,15 +16,31 @@ from payments.giving.interval_columns import IntervalColumns
 from payments.infra import db
 
 
+@dataclass(frozen=True, slots=True)
+class ServicePeriod:
+    """What a payment is for: from a moment up to another, which is not in it. It may be empty."""
+
+    starts_at: datetime
+    ends_at: datetime
+
+
 class PaymentIntentLink(IntervalColumns, db.Base):
     """Which contribution a Stripe PaymentIntent pays: the first payment's, and each renewal's.
 
-    The interval is of this payment: a subscription may later go from monthly to annual. Without a
-    contribution it is other income.
+    The interval is of this payment: a subscription may later go from monthly to annual. The period
+    of service is its invoice's, and null until an invoice is seen. Without a contribution it is
+    other income.
     """
 
     __tablename__ = "payment_intent_links"
-    __table_args__ = (interval_columns.interval_check(),)
+    __table_args__ = (
+        interval_columns.interval_check(),
+        CheckConstraint(
+            "(service_starts_at IS NULL) = (service_ends_at IS NULL)"
+            " AND service_starts_at <= service_ends_at",
+            name="service_is_a_period",
+        ),
+    )
 
     stripe_payment_intent_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     contribution_id: Mapped[db.Id | None] = mapped_column(
@@ -33,6 +54,8 @@ class PaymentIntentLink(IntervalColumns, db.Base):
             persisted=True,
         ),
     )
+    service_starts_at: Mapped[db.Timestamp | None]
+    service_ends_at: Mapped[db.Timestamp | None]
 
 
 async def link(
@@ -40,10 +63,12 @@ async def link(
     payment_intent_id: str,
     contribution_id: str | None,
     interval: Interval | None,
+    service: ServicePeriod | None = None,
 ) -> list[str]:
     """Store which contribution a payment intent pays, and at which interval; None for once.
 
-    Without a contribution it is other income. The first link stands. Of an erased contribution the
+    Without a contribution it is other income. The first link stands, and takes the period of
+    service when that is known. Of an erased contribution the
     charges are linked by their own ids, and the intent's is not stored. Returns what was linked.
     """
     link_ids = [payment_intent_id]
@@ -53,13 +78,20 @@ async def link(
     if is_erased and payment_intent_id.startswith("pi_"):
         link_ids = await erased_contributions.use_own_ids(session, payment_intent_id)
     for link_id in link_ids:
+        new = insert(PaymentIntentLink).values(
+            stripe_payment_intent_id=link_id,
+            contribution_id=contribution_id,
+            **interval_columns.column_values(interval),
+        )
+        if service is None:
+            await session.execute(new.on_conflict_do_nothing())
+            continue
+        period = {"service_starts_at": service.starts_at, "service_ends_at": service.ends_at}
         await session.execute(
-            insert(PaymentIntentLink)
-            .values(
-                stripe_payment_intent_id=link_id,
-                contribution_id=contribution_id,
-                **interval_columns.column_values(interval),
+            new.values(**period).on_conflict_do_update(
+                index_elements=[PaymentIntentLink.stripe_payment_intent_id],
+                set_=period,
+                where=PaymentIntentLink.service_starts_at.is_(None),
             )
-            .on_conflict_do_nothing()
         )
     return link_ids

@@ -47,7 +47,7 @@ ACCOUNTING_RECORDS = DataClass(
         "charges": "stripe_charge_id stripe_payment_intent_id status amount currency charged_at"
         " balance_transaction synced_at",
         "payment_intent_links": "stripe_payment_intent_id contribution_id frequency"
-        " interval_unit interval_count",
+        " interval_unit interval_count service_starts_at service_ends_at",
         "contributions": "id created_at frequency interval_unit interval_count amount currency"
         " status origin campaign variant"
         " outcome_known_at protected erased",

@@ -62,7 +62,7 @@ BOOKS: Mapping[str, str] = {
     "late_entries": "booked_on",
     "ledger_entries": "occurred_at balance_transaction contribution_id correction_id hash",
     "month_snapshots": "month figures",
-    "payment_intent_links": "contribution_id",
+    "payment_intent_links": "contribution_id service_starts_at service_ends_at",
     "payout_transactions": "stripe_payout_id balance_transaction",
     "payouts": "stripe_payout_id created_at arrives_on balance_transaction synced_at method"
     " failure_balance_transaction failure_code transactions_listed_at",

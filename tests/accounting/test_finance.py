@@ -68,7 +68,8 @@ async def gives_half_a_year(room: Newsroom) -> None:
         for frequency in ("once", "monthly", "annual"):
             if frequency != "annual" or number % 3 == 0:
                 currency = chance.choice(("usd", "usd", "eur"))
-                await has_given(room, chance.randrange(500, 9000), frequency, currency)
+                amount, email = chance.randrange(500, 9000), f"{frequency}{number}@example.org"
+                await has_given(room, amount, frequency, currency, email=email)
         if number == 3:
             await stops_one(room)
         await room.advances_time(timedelta(days=31))

@@ -8,7 +8,8 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -170,7 +171,8 @@ async def test_ledger_charges_and_page_agree_for_every_frequency_month_and_curre
             of_all[month, "all", currency] += amount
         assert await by_sources(newsroom, zone, months) == of_all, name
         if zone == newsroom.settings.accounting_zoneinfo or name == "Pacific/Kiritimati":
-            await recurring_agrees(newsroom, zone, months[0], next_month(months[-1]))
+            since = months_before(months[0], 1)  # of what a payment of its first days may be for
+            await recurring_agrees(newsroom, zone, since, next_month(months[-1]))
     assert await newsroom.count("late_entries") == 2 * len(late)  # the gift and its fee
 
 
@@ -211,26 +213,35 @@ async def recurring_agrees(room: Newsroom, zone: ZoneInfo, since: date, until: d
 async def by_hand(
     room: Newsroom, zone: ZoneInfo, until: date
 ) -> tuple[Counter[tuple[date, str]], dict[str, set[date]]]:
-    """What recurring revenue each month closed with, and in which months each contribution paid."""
-    carried: dict[tuple[date, str], dict[str, int]] = defaultdict(dict)
+    """What recurring revenue each month closed with, and the months that contributions paid for."""
+    carried: dict[tuple[date, str], dict[str, Fraction]] = defaultdict(dict)
     paid: dict[str, set[date]] = defaultdict(set)
-    for account, owner, currency, amount, at, late in await room.rows(
-        "SELECT credit, contribution_id, currency, amount, occurred_at, booked_on"
-        "  FROM ledger_entries LEFT JOIN late_entries USING (seq)"
-        " WHERE credit IN ('income:monthly', 'income:annual') ORDER BY occurred_at, seq"
+    for account, owner, currency, amount, starts, ends in await room.rows(
+        "SELECT e.credit, e.contribution_id, e.currency, e.amount, service_starts_at,"
+        "       service_ends_at"
+        "  FROM ledger_entries e JOIN charges USING (balance_transaction)"
+        "  JOIN payment_intent_links USING (stripe_payment_intent_id)"
+        " WHERE credit IN ('income:monthly', 'income:annual') ORDER BY service_starts_at"
     ):
-        assert isinstance(at, datetime)
+        assert isinstance(starts, datetime)
+        assert isinstance(ends, datetime)
         assert isinstance(amount, int)
-        day = late if isinstance(late, date) else at.astimezone(zone).date()
-        month = day.replace(day=1)
-        if account == "income:monthly":
-            carried[month, str(currency)][str(owner)] = amount
-            paid[str(owner)].add(month)
-            continue
-        for ahead in range(12):
-            carried[months_before(month, -ahead), str(currency)][str(owner)] = amount // 12
-    sums = {place: sum(one.values()) for place, one in carried.items() if place[0] < until}
+        share = Fraction(amount, 1 if account == "income:monthly" else 12)
+        month = starts.astimezone(zone).date().replace(day=1)
+        while end_of(month, zone) <= ends:
+            carried[month, str(currency)][str(owner)] = share
+            if account == "income:monthly":
+                paid[str(owner)].add(month)
+            month = next_month(month)
+        is_waiting = end_of(month, zone) < ends + timedelta(days=3)  # the next is not charged yet
+        if is_waiting and str(owner) in carried[months_before(month, 1), str(currency)]:
+            carried[month, str(currency)][str(owner)] = share
+    sums = {place: round(sum(one.values())) for place, one in carried.items() if place[0] < until}
     return Counter(sums), paid
+
+
+def end_of(month: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(next_month(month), time(), zone)
 
 
 async def recovered(room: Newsroom) -> list[RecoveryMonth]:

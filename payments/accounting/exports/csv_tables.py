@@ -93,7 +93,7 @@ _MRR_AMOUNTS = ("opening", *MRR_MOVEMENTS, "closing")
 RECURRING_COLUMNS = (
     *("month", "currency"),
     *(name for amount in _MRR_AMOUNTS for name in (amount, f"{amount}_minor")),
-    *("contributions", "exported_in"),
+    *("contributions", "supporters", "lost", "exported_in"),
 )
 
 
@@ -104,5 +104,6 @@ def recurring_csv(months: Iterable[MrrMonth], *, exported_in: str) -> bytes:
         row: dict[str, object] = {"month": f"{one.month:%Y-%m}", "currency": one.currency}
         for name in _MRR_AMOUNTS:
             row |= _major_and_minor(name, getattr(one, name), one.currency)
-        rows.append(row | {"contributions": one.payers, "exported_in": exported_in})
+        counts = {name: getattr(one, name) for name in ("contributions", "supporters", "lost")}
+        rows.append(row | counts | {"exported_in": exported_in})
     return to_csv(RECURRING_COLUMNS, rows)

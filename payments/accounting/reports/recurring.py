@@ -40,7 +40,7 @@ def _fill_gaps(months: Sequence[MrrMonth], currency: str, until: date) -> list[M
     by_month = {one.month: one for one in months if one.currency == currency}
     filled, month = [], months_before(until, 1)
     while month >= min(by_month):
-        filled.append(by_month.get(month) or MrrMonth(month, currency, *(0,) * 11))
+        filled.append(by_month.get(month) or MrrMonth(month, currency, *(0,) * 13))
         month = months_before(month, 1)
     return filled
 

@@ -197,7 +197,7 @@ def _rollforward_table(months: Sequence[MrrMonth], currency: str) -> Table:
                 format_money(month.opening, currency),
                 *(_change_or_empty(amount, currency) for amount in movements),
                 format_money(month.closing, currency),
-                format_count(month.payers),
+                format_count(month.contributions),
             ]
         )
     labels = [f"#{MOVEMENT_LABELS[name]}" for name in MRR_MOVEMENTS]
