@@ -21,8 +21,9 @@ from payments.web.forms import AnyRequest
 
 
 class MrrLine(msgspec.Struct, frozen=True):
-    """One month of one currency: `closing` is `opening` and every movement. `payers` are the
-    contributions that `closing` is made of.
+    """One month of one currency: `closing` is `opening` and every movement. `contributions` are
+    what `closing` is made of, and `supporters` the people who gave them, each counted once; `lost`
+    are the contributions that were cancelled or lost to failed payments.
     """
 
     month: str
@@ -37,7 +38,9 @@ class MrrLine(msgspec.Struct, frozen=True):
     churn_involuntary: int
     fx: int
     closing: int
-    payers: int
+    contributions: int
+    supporters: int
+    lost: int
 
 
 class CommittedLine(msgspec.Struct, frozen=True):
