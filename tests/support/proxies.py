@@ -25,9 +25,13 @@ def nginx_config(readers: int, webhooks: int, port: int, folder: Path) -> list[s
     text = without_block((DEPLOY / "nginx.conf").read_text(), "    server {\n        listen 80;")
     text = re.sub(r".*(ssl_|listen \[::\]).*\n", "", text)
     text = text.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port};")
-    for listens, instead in ((8000, readers), (8001, webhooks)):
-        text = text.replace(f"{{$UPSTREAM_HOST:127.0.0.1}}:{listens}", f"127.0.0.1:{instead}")
+    text = _at_ports(text, readers, webhooks)
     return nginx_command(text, folder)
+
+
+def _at_ports(text: str, readers: int, webhooks: int) -> str:
+    text = text.replace("127.0.0.1:8000", f"127.0.0.1:{readers}")
+    return text.replace("127.0.0.1:8001", f"127.0.0.1:{webhooks}")
 
 
 def nginx_command(text: str, folder: Path) -> list[str]:
@@ -47,8 +51,8 @@ def caddy_config(readers: int, webhooks: int, port: int, folder: Path) -> list[s
     """deploy/Caddyfile at a port of this machine, without a certificate."""
     text = without_block((DEPLOY / "Caddyfile").read_text(), "http://support.example.org {")
     text = text.replace("support.example.org {", f"http://127.0.0.1:{port} {{\n\tbind 127.0.0.1")
-    for listens, instead in ((8000, readers), (8001, webhooks)):
-        text = text.replace(f"{{$UPSTREAM_HOST:127.0.0.1}}:{listens}", f"127.0.0.1:{instead}")
+    text = text.replace("{$UPSTREAM_HOST:127.0.0.1}", "127.0.0.1")
+    text = _at_ports(text, readers, webhooks)
     return caddy_command(text, folder)
 
 
