@@ -50,6 +50,10 @@ class AuditAction(StrEnum):
     API_TOKEN_CREATED = "api_token_created"  # noqa: S105 - an action
     API_TOKEN_USED = "api_token_used"  # noqa: S105 - for the first time on a day
     API_TOKEN_REVOKED = "api_token_revoked"  # noqa: S105 - an action
+    EVENT_ENDPOINT_CREATED = "event_endpoint_created"
+    EVENT_ENDPOINT_CHANGED = "event_endpoint_changed"  # and its secret, and turning it off or on
+    EVENT_ENDPOINT_DELETED = "event_endpoint_deleted"
+    EVENTS_REPLAYED = "events_replayed"  # and tests
     ALERT_CLOSED = "alert_closed"
     ALERT_RETRIED = "alert_retried"
     ACCOUNT_MAP_CHANGED = "account_map_changed"

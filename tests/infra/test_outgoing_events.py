@@ -1,7 +1,6 @@
 """What happens here is sent to other programs of the newsroom: made once, delivered surely."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 
 import pytest
@@ -15,6 +14,7 @@ from tests.support.events import (
     has_endpoint,
     is_signed,
     kinds,
+    listening,
     messages,
     sends_events,
 )
@@ -23,16 +23,6 @@ from tests.support.newsroom import Newsroom
 from tests.support.stripe_dashboard import update, with_card
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def listening() -> AsyncIterator[Receiver]:
-    made = Receiver()
-    await made.open()
-    try:
-        yield made
-    finally:
-        await made.aclose()
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from payments.infra.outgoing_events import delivery, endpoints
@@ -12,6 +14,17 @@ from tests.support.newsletter import MailingSystem, lower_case_headers
 from tests.support.newsroom import Newsroom
 
 Receiver = MailingSystem
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[Receiver]:
+    """A program that takes what is sent to it."""
+    made = Receiver()
+    await made.open()
+    try:
+        yield made
+    finally:
+        await made.aclose()
 
 
 async def has_endpoint(

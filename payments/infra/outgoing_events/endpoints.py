@@ -19,15 +19,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import InvalidField, NotFound
 from payments.core.identifiers import is_row_id, new_row_id
+from payments.core.safety_policy import EventRule
 from payments.core.settings import Settings
 from payments.infra import alerts, signing
 from payments.infra.alerts import AlertKind
 from payments.infra.outgoing_events import addresses
 from payments.infra.outgoing_events.addresses import NOTHING_SAVED
 from payments.infra.outgoing_events.tables import (
+    KINDS_OF_THE_BOOKS,
     OFFERED_KINDS,
     DisabledReason,
     EventEndpoint,
+    EventKind,
 )
 
 SEAL_PURPOSE = "event endpoints"
@@ -145,7 +148,7 @@ async def create(
         id=new_row_id(),
         name=_validate_name(name),
         sealed=seal(settings, opened),
-        kinds=_validate_kinds(kinds),
+        kinds=_validate_kinds(settings, kinds),
         created_at=now.replace(microsecond=0),
         failures=0,
     )
@@ -158,7 +161,7 @@ def change(
     settings: Settings, endpoint: EventEndpoint, *, name: str, url: str, kinds: Sequence[str]
 ) -> None:
     """Change a locked endpoint; without a URL its address stays. Raises InvalidField."""
-    endpoint.name, endpoint.kinds = _validate_name(name), _validate_kinds(kinds)
+    endpoint.name, endpoint.kinds = _validate_name(name), _validate_kinds(settings, kinds)
     if url:
         opened = unseal(settings, endpoint)
         endpoint.sealed = seal(settings, msgspec.structs.replace(opened, url=url))
@@ -224,8 +227,16 @@ def _validate_name(name: str) -> str:
     return name
 
 
-def _validate_kinds(kinds: Sequence[str]) -> list[str]:
-    chosen: list[str] = [kind for kind in OFFERED_KINDS if kind in kinds]
+def offered_kinds(settings: Settings) -> tuple[EventKind, ...]:
+    """Return what an endpoint may ask for: of gifts nothing, where the policy hides them."""
+    policy = settings.safety_policy
+    if policy is None or policy.outgoing_events is not EventRule.HIDDEN:
+        return OFFERED_KINDS
+    return tuple(kind for kind in OFFERED_KINDS if kind in KINDS_OF_THE_BOOKS)
+
+
+def _validate_kinds(settings: Settings, kinds: Sequence[str]) -> list[str]:
+    chosen: list[str] = [kind for kind in offered_kinds(settings) if kind in kinds]
     if not chosen or len(chosen) != len(set(kinds)):
         raise InvalidField(f"Choose at least one kind of event. {NOTHING_SAVED}", field="kinds")
     return chosen

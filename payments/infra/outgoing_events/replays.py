@@ -1,6 +1,5 @@
 """The log of deliveries, sending events again, and test events."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -33,13 +32,10 @@ async def list_deliveries(
     *,
     endpoint_id: str | None = None,
     state: DeliveryState | None = None,
-    before: tuple[datetime, str] | None = None,
     limit: int,
-) -> Sequence[tuple[EventDelivery, OutgoingEvent]]:
-    """Return deliveries with their events, the newest events first.
-
-    `before` is when the last event of the page before was recorded, and its id.
-    """
+    offset: int = 0,
+) -> list[tuple[EventDelivery, OutgoingEvent]]:
+    """Return a page of deliveries with their events, the newest events first."""
     query = (
         select(EventDelivery, OutgoingEvent)
         .join(OutgoingEvent, OutgoingEvent.id == EventDelivery.event_id)
@@ -47,17 +43,12 @@ async def list_deliveries(
             OutgoingEvent.recorded_at.desc(), OutgoingEvent.id.desc(), EventDelivery.endpoint_id
         )
         .limit(limit)
+        .offset(offset)
     )
     if endpoint_id is not None:
         query = query.where(EventDelivery.endpoint_id == endpoint_id)
     if state is not None:
         query = query.where(EventDelivery.state == state)
-    if before is not None:
-        recorded_at, event_id = before
-        query = query.where(
-            (OutgoingEvent.recorded_at < recorded_at)
-            | ((OutgoingEvent.recorded_at == recorded_at) & (OutgoingEvent.id < event_id))
-        )
     rows = await session.execute(query)
     return [(delivery, event) for delivery, event in rows]
 

@@ -5,6 +5,7 @@ audit_log             who did what, when and why
 approvals             what waits for a second colleague
 corrections           what colleagues moved between accounts; the forms
 disputes              the rate, deadlines, and the answer to one
+event_endpoints       where our events go, and their log
 exports               the transactions as CSV or XLSX, journals
 filters               a page's address is its state
 formats               how money, counts and dates are printed
@@ -40,6 +41,7 @@ from payments.web.finance.approvals import ApprovalPage
 from payments.web.finance.audit_log import AuditLogPage
 from payments.web.finance.corrections import CorrectionPages
 from payments.web.finance.disputes import DisputePages
+from payments.web.finance.event_endpoints import EventEndpointPages
 from payments.web.finance.exports import ExportPages
 from payments.web.finance.months import MonthPages
 from payments.web.finance.overview import OverviewPages
@@ -76,6 +78,7 @@ def routes() -> list[ControllerRouterHandler]:
         AccountMapPages,
         PeriodClosePages,
         CorrectionPages,
+        EventEndpointPages,
         ApprovalPage,
         AuditLogPage,
         ReminderStatsPage,

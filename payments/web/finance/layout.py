@@ -36,6 +36,7 @@ NAVIGATION = (
     ("/finance/periods", "Periods"),
     ("/finance/audit", "Audit"),
     ("/staff/campaigns", "Campaigns"),
+    ("/finance/events", "Events"),
     ("/staff/alerts", "Alerts"),
     ("/staff/tokens", "Tokens"),
     ("/staff", "You"),

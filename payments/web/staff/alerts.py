@@ -30,7 +30,7 @@ MAX_ALERT_ID = 2**31 - 1  # of the column
 ALERTS_PER_PAGE = 50
 INSTRUCTIONS = {
     AlertKind.EVENT_ENDPOINT_DISABLED: (
-        "Look at Finance, Events why it refuses; have it mended, and turn the endpoint on again. "
+        "Look under Events why it refuses; have it mended, and turn the endpoint on again. "
         "What waits for it is sent then, unless it is more than 14 days old."
     ),
     AlertKind.IMPORTED: (

@@ -41,6 +41,7 @@ NAVIGATION = (
     NavigationItem("/staff/alerts", "Alerts", BOOKS_READERS),
     NavigationItem("/finance/audit", "Audit", BOOKS_READERS),
     NavigationItem("/staff/tokens", "Tokens", TOKEN_ROLES),
+    NavigationItem("/finance/events", "Events", BOOKS_READERS),
     NavigationItem("/staff/colleagues", "Colleagues", ADMIN_ROLES),
     NavigationItem("/staff", "You", ALL_ROLES),
 )

@@ -1,0 +1,100 @@
+"""Finance sends events to other programs: adds one, sees its secret once, and what came of each."""
+
+from datetime import timedelta
+
+import pytest
+
+from payments.staff.accounts import Role
+from tests.support.colleague import Colleague, open_colleague_browser
+from tests.support.events import Receiver, is_signed, listening, sends_events
+from tests.support.newsroom import Newsroom
+from tests.support.page import Page
+
+pytestmark = pytest.mark.anyio
+EVENTS = "/finance/events"
+
+
+async def is_refused(ada: Colleague, sent: dict[str, str]) -> None:
+    """What is wrong with a program is said, and nothing is saved."""
+    for changes, words in (
+        ({"url": "https://10.0.0.7/"}, "not a public one"),
+        ({"url": "http://hooks.example.org/"}, "begins with https://"),
+        ({"url": "https://a:b@hooks.example.org/"}, "no name, password"),
+        ({"name": " "}, "A name has at most 80 characters"),
+        ({"payout.paid": "no"}, "Choose at least one kind"),
+    ):
+        answer = await ada.sends(EVENTS, **{**sent, **changes})
+        assert (answer.status_code, words in Page(answer.text).text) == (422, True), changes
+
+
+async def is_turned_off_and_on(ada: Colleague, url: str, receiver: Receiver) -> None:
+    assert (await ada.sends(f"{url}/off")).status_code == 303
+    assert "a colleague turned it off" in (await ada.opens(url)).text
+    await ada.sends(f"{url}/test")
+    await sends_events(ada.room)
+    assert len(receiver.came) == 2
+    await ada.sends(f"{url}/on")
+    await sends_events(ada.room)
+    assert len(receiver.came) == 3
+
+
+async def test_finance_adds_a_program_tests_it_and_reads_the_log(newsroom: Newsroom) -> None:
+    room = newsroom
+    async with (
+        open_colleague_browser(room, "Ada", Role.FINANCE) as ada,
+        open_colleague_browser(room, "Sue", Role.SUPPORT) as sue,
+        open_colleague_browser(room, "Ivy", Role.AUDITOR) as ivy,
+        listening() as receiver,
+    ):
+        for colleague in (ada, sue, ivy):
+            await colleague.opens_link()
+        sent = {"name": "Chat", "url": receiver.url + "?key=hidden", "payout.paid": "yes"}
+        for nobody in (sue, ivy):
+            assert (await nobody.sends(EVENTS, **sent)).status_code == 403
+        assert (await sue.web.get(EVENTS)).status_code == 403
+        assert "Nothing is sent anywhere yet" in (await ada.opens(EVENTS)).text
+        await is_refused(ada, sent)
+        answer = await ada.sends(EVENTS, **sent)
+        assert answer.status_code == 200
+        page = Page(answer.text)
+        secret = next(word for word in page.text.split() if word.startswith("whsec_"))
+        ((endpoint_id, stored),) = await room.rows("SELECT id, sealed FROM event_endpoints")
+        assert isinstance(stored, bytes)
+        assert b"hidden" not in stored
+        url = f"{EVENTS}/{endpoint_id}"
+        shown = await ada.opens(url)
+        for private in ("hidden", "whsec_"):
+            assert private not in shown.text
+        assert f"http://127.0.0.1:{receiver.port}/…" in shown.text
+        assert "Add a program" not in (await ivy.opens(EVENTS)).text
+        assert "Send a test" not in (await ivy.opens(url)).text
+
+        receiver.status = 500
+        assert (await ada.sends(f"{url}/test")).headers["location"] == f"{url}?done=test"
+        await room.runs_due_jobs()
+        ((event_id,),) = await room.rows("SELECT id FROM outgoing_events")
+        assert "Waits 1 " in (await ada.opens(url)).text
+        assert "500: refused" in (await ivy.opens(f"{url}?state=waiting")).text
+        assert "500: refused" not in (await ada.opens(f"{url}?state=delivered&page=x")).text
+        receiver.status = 200
+        answer = await ada.sends(f"{url}/secret")
+        new = next(word for word in Page(answer.text).text.split() if word.startswith("whsec_"))
+        assert (await ada.sends(f"{url}/replay", event=f"evt_{event_id}")).status_code == 303
+        await room.runs_due_jobs()
+        assert all(is_signed(*receiver.came[-1], one) for one in (secret, new))
+        for fields in ({}, {"event": "evt_x"}, {"since": "2026-11-22", "last": "soon"}):
+            assert (await ada.sends(f"{url}/replay", **fields)).status_code == 422, fields
+        days = {"since": "2026-11-22", "last": "2026-11-22"}
+        answer = await ada.sends(f"{url}/replay", **days)
+        assert answer.headers["location"] == f"{url}?done=none"
+        answer = await ada.sends(f"{url}/change", **{**sent, "url": "", "period.closed": "yes"})
+        assert answer.headers["location"] == f"{url}?done=changed"
+        await is_turned_off_and_on(ada, url, receiver)
+        assert (await ada.sends(f"{url}/nothing")).status_code == 404
+        assert (await ada.web.get(f"{EVENTS}/{'0' * 32}")).status_code == 404
+        room.clock.advance(timedelta(minutes=6))
+        late = await ada.sends(f"{url}/delete")
+        assert late.headers["location"].startswith("/staff/confirm?back=%2Ffinance%2Fevents")
+        actions = [(action, reason) for action, _, reason in await ada.audit_actions()]
+        assert ("event_endpoint_changed", "secret") in actions
+        assert ("events_replayed", "replay") in actions
