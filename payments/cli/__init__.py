@@ -9,6 +9,7 @@ doctor            `doctor`
 embed             `embed`
 emergency_stop    `emergency-stop`
 erase_identities  `erase-identities`, `erased-at-stripe`
+events            `events`
 export            `export`
 init              `init`
 jobs              `jobs`
@@ -35,6 +36,7 @@ from payments.cli import (
     embed,
     emergency_stop,
     erase_identities,
+    events,
     export,
     init,
     jobs,
@@ -75,6 +77,7 @@ COMMANDS = (
     campaigns.campaigns,
     embed.embed,
     newsletter.newsletter,
+    events.events,
     jobs.jobs,
     staff.staff,
     doctor.doctor,

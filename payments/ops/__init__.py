@@ -2,6 +2,7 @@
 
 demo             `payments demo`
 doctor           whether everything around this service is right
+event_check      the doctor's look at the programs that take our events
 missing_objects  what we hold and Stripe does not have
 proxy_check      the doctor's look at the proxies before us, with a forged sender
 reconcile        compares with Stripe, and repairs

@@ -30,7 +30,7 @@ from payments.infra import (
 )
 from payments.infra.context import Context
 from payments.mail import smtp
-from payments.ops import proxy_check, sender_records
+from payments.ops import event_check, proxy_check, sender_records
 from payments.risk import quarantine, statement_descriptor
 from payments.risk.statement_descriptor import CheckFinding
 from payments.safety import descriptor_review
@@ -389,6 +389,7 @@ CHECKS: dict[str, Check] = {
     sender_records.CHECK: sender_records.check,
     "oidc": _check_oidc,
     "keys": _check_keys,
+    event_check.CHECK: event_check.check,
     "database": _check_database,
     "donor-safety": _check_donor_safety_policy,
     "radar": _check_radar_rule,

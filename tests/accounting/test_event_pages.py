@@ -1,10 +1,15 @@
 """Finance sends events to other programs: adds one, sees its secret once, and what came of each."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
+from payments.infra.outgoing_events import endpoints
+from payments.infra.outgoing_events.tables import DisabledReason
+from payments.ops import event_check
 from payments.staff.accounts import Role
+from tests.support import command_line
 from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.events import Receiver, is_signed, listening, sends_events
 from tests.support.newsroom import Newsroom
@@ -36,6 +41,33 @@ async def is_turned_off_and_on(ada: Colleague, url: str, receiver: Receiver) -> 
     await ada.sends(f"{url}/on")
     await sends_events(ada.room)
     assert len(receiver.came) == 3
+
+
+async def is_seen_by_the_operator(room: Newsroom, endpoint_id: str, event: str) -> None:
+    """The commands list, log, replay and test; the doctor says which program takes nothing."""
+
+    async def runs(*arguments: str) -> command_line.Finished:
+        return await command_line.run(room.settings, "events", *arguments)
+
+    (listed,) = json.loads((await runs("list", "--json")).stdout)
+    assert (listed["id"], listed["name"], listed["state"]) == (endpoint_id, "Chat", "on")
+    assert b"hidden" not in (await runs("list")).stdout
+    log = json.loads((await runs("log", endpoint_id, "--json")).stdout)
+    assert (event, "delivered") in [(one["event"], one["state"]) for one in log]
+    assert (await runs("replay", endpoint_id, "--event", event)).exit_code == 0
+    assert b"evt_" in (await runs("test", endpoint_id)).stdout
+    for refused in (("replay", endpoint_id), ("replay", endpoint_id, "--event", "evt_x")):
+        assert (await runs(*refused)).exit_code != 0, refused
+    assert (await runs("test", "0" * 32)).exit_code == 1
+    findings = await event_check.check(room.ctx)
+    assert [(finding.ok, finding.description) for finding in findings] == [
+        (True, "Chat: takes events")
+    ]
+    async with room.ctx.sessions.begin() as session:
+        endpoint = await endpoints.get(session, endpoint_id, lock=True)
+        await endpoints.disable(session, endpoint, DisabledReason.GONE, now=room.ctx.now())
+    (finding,) = await event_check.check(room.ctx)
+    assert (finding.ok, "takes nothing" in finding.description) == (False, True)
 
 
 async def test_finance_adds_a_program_tests_it_and_reads_the_log(newsroom: Newsroom) -> None:
@@ -90,6 +122,7 @@ async def test_finance_adds_a_program_tests_it_and_reads_the_log(newsroom: Newsr
         answer = await ada.sends(f"{url}/change", **{**sent, "url": "", "period.closed": "yes"})
         assert answer.headers["location"] == f"{url}?done=changed"
         await is_turned_off_and_on(ada, url, receiver)
+        await is_seen_by_the_operator(room, str(endpoint_id), f"evt_{event_id}")
         assert (await ada.sends(f"{url}/nothing")).status_code == 404
         assert (await ada.web.get(f"{EVENTS}/{'0' * 32}")).status_code == 404
         room.clock.advance(timedelta(minutes=6))

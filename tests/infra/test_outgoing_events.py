@@ -1,13 +1,19 @@
 """What happens here is sent to other programs of the newsroom: made once, delivered surely."""
 
+import json
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from payments.accounting import period_close
-from payments.core.errors import NotFound
+from payments.core.errors import InvalidField, NotFound
 from payments.infra.outgoing_events import delivery, endpoints, replays
+from payments.infra.outgoing_events.tables import EventKind
 from payments.safety import erasure
 from tests.support.events import (
     Receiver,
@@ -20,9 +26,11 @@ from tests.support.events import (
 )
 from tests.support.newsletter import lower_case_headers
 from tests.support.newsroom import Newsroom
+from tests.support.safety_policy import POLICY, RUSSIAN, policy_file, protected
 from tests.support.stripe_dashboard import update, with_card
 
 pytestmark = pytest.mark.anyio
+DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
 
 
 @pytest.fixture
@@ -75,6 +83,41 @@ async def test_webhooks_in_any_order_and_doubled_make_one_signed_event_of_each_f
     ((headers, body), _) = receiver.came
     assert not is_signed(headers, body.replace(b"500", b"501"), secret)
     assert not is_signed(lower_case_headers(headers) | {"webhook-id": "evt_x"}, body, secret)
+
+
+def documented() -> dict[str, Any]:
+    """The example of each event in the document, by its type."""
+    examples = re.findall(r"^```json\n(.*?)\n```$", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    found = {example["type"]: example for example in map(json.loads, examples)}
+    assert sorted(found) == sorted(EventKind)
+    return found
+
+
+def shape(value: object) -> object:
+    """What a message has, without its values; an interval may be null."""
+    if isinstance(value, dict):
+        return {name: shape(one) for name, one in value.items() if not name.startswith("interval_")}
+    return type(value).__name__
+
+
+def is_believed_by_the_receiver_of_the_document(
+    headers: dict[str, str], body: bytes, secret: str
+) -> None:
+    """Run what the document shows to receivers."""
+    (example,) = re.findall(
+        r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE
+    )
+    names: dict[str, Any] = {}
+    exec(example, names)  # noqa: S102 - our own document
+    sent = lower_case_headers(headers)
+    at = int(sent["webhook-timestamp"])
+    believes = names["is_ours"]
+    assert believes(secret, sent, body, now=at)
+    assert not believes(secret, sent, body + b" ", now=at)
+    assert not believes(secret, sent | {"webhook-id": "evt_x"}, body, now=at)
+    assert not believes(secret, sent, body, now=at + 301)
+    assert not believes("whsec_" + "A" * 32, sent, body, now=at)
+    assert not believes(secret, sent | {"webhook-timestamp": "soon"}, body)
 
 
 async def test_a_contribution_and_the_books_have_an_event_at_each_turn_and_no_other(
@@ -142,6 +185,8 @@ async def test_a_contribution_and_the_books_have_an_event_at_each_turn_and_no_ot
     assert await news() == ["period.closed"]
     closed = messages(receiver, secret)[-1]["data"]
     assert closed == {"month": "2026-11", "zone": "UTC"}
+    for message in messages(receiver, secret):
+        assert shape(message) == shape(documented()[message["type"]])
     sent = b"".join(body for _, body in receiver.came).decode()
     for private in (customer, subscription, method, charge, "reader@", "cus_", "pm_", "in_"):
         assert str(private) not in sent
@@ -194,7 +239,9 @@ async def test_what_is_not_taken_is_sent_again_and_a_dead_endpoint_holds_up_nobo
     await waits(room, timedelta(minutes=7))
     assert await log(room, first) == ("delivered", 3, None, 200)
     (message,) = messages(receiver, secret)  # the same bytes under the same id
+    assert shape(message) == shape(documented()["endpoint.test"])
     assert message["data"] == {"endpoint": "Statistics"}
+    is_believed_by_the_receiver_of_the_document(*receiver.came[0], secret)
     stamps = [lower_case_headers(sent)["webhook-timestamp"] for sent, _ in receiver.came]
     assert stamps == sorted(set(stamps))
 
@@ -292,3 +339,50 @@ async def test_an_event_that_is_never_taken_is_given_up_and_can_be_sent_again(
     assert await room.count("outgoing_events WHERE contribution_id IS NOT NULL") == 0
     await room.runs_due_jobs()
     assert len(other.came) == 1
+
+
+async def test_where_donors_are_in_danger_an_event_has_a_day_and_comes_after_it(
+    database: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    policy = POLICY.replace("\nrecurring", '\noutgoing_events = "by_day"\nrecurring')
+    async with protected(database, tmp_path, policy) as room:
+        _, secret = await has_endpoint(room, receiver)
+        for card in ("4242424242424242", RUSSIAN):
+            asked = await room.requests_contribution(500, declaration=True)
+            await room.pays(asked.json()["checkout_url"], card)
+            await room.runs_until_idle()
+        assert await room.count("contributions WHERE protected") == 1
+        await sends_events(room)
+        await waits(room, timedelta(hours=11))
+        assert receiver.came == []  # the day is not over
+        await waits(room, timedelta(hours=2))
+        (paid,) = messages(receiver, secret)
+        assert paid == {
+            "type": "contribution.paid",
+            "timestamp": "2026-11-22T00:00:00Z",
+            "data": {
+                "amount": 500,
+                "currency": "usd",
+                "frequency": "once",
+                "interval_unit": None,
+                "interval_count": None,
+            },
+        }
+        (tmp_path / "hidden").mkdir()
+        hidden = policy_file(tmp_path / "hidden", POLICY)
+        ctx = replace(
+            room.ctx, settings=room.settings.model_copy(update={"donor_safety_policy": hidden})
+        )
+        await delivery.enqueue_due(ctx)
+        assert await room.count("outgoing_events") == 0
+        assert endpoints.offered_kinds(ctx.settings) == ("payout.paid", "period.closed")
+        async with ctx.sessions.begin() as session:
+            with pytest.raises(InvalidField):
+                await endpoints.create(
+                    session,
+                    ctx.settings,
+                    name="Chat",
+                    url=receiver.url,
+                    kinds=["contribution.paid"],
+                    now=ctx.now(),
+                )
