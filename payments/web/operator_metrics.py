@@ -108,6 +108,12 @@ QUESTIONS = (
         """,
     ),
     Question(
+        "payments_outgoing_events",
+        "Outgoing events of the last 14 days, by what became of them.",
+        "state",
+        "SELECT state, count(*) FROM event_deliveries GROUP BY state",
+    ),
+    Question(
         "payments_unposted_amount",
         "Net of the balance transactions that wait for their contribution, by currency.",
         "currency",

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from payments.infra.outgoing_events import endpoints
+from payments.infra.outgoing_events.tables import OFFERED_KINDS
 from payments.staff.accounts import Role
 from payments.web.staff import guards
 from tests.support.colleague import Colleague, open_colleague_browser
@@ -98,6 +100,11 @@ async def test_finance_sees_no_identifier_of_a_person(newsroom: Newsroom, donor:
     newsroom.sandbox.dispute(str(charge), inquiry=True)
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
+    async with newsroom.ctx.sessions.begin() as session:
+        kinds, url, now = list(OFFERED_KINDS), "https://hooks.example.org/", newsroom.ctx.now()
+        await endpoints.create(
+            session, newsroom.settings, name="Chat", url=url, kinds=kinds, now=now
+        )
     async with open_colleague_browser(newsroom, "Ada", Role.FINANCE) as ada:
         await ada.opens_link()
         closed = await ada.sends("/finance/periods/2026-11/close")

@@ -67,7 +67,7 @@ REASONS = {
         safety/stop_enforcement:stop_subscription staff/oidc_provider:_verified_payload""",
     "an operator runs it, and sees how far it came": """
         giving/adoption_review:find_left_out drop giving/campaigns:apply_file ops/doctor:_check_tls
-        ops/sender_records:check_settings _count_lookups _dmarc_records
+        ops/event_check:check ops/sender_records:check_settings _count_lookups _dmarc_records
         ops/stripe_setup:setup ops/stripe_setup:_ensure_webhook_endpoint
         safety/global_erasure:erase_everyone _vacuum""",
 }
