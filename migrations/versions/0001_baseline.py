@@ -35,7 +35,7 @@ WITHOUT_STATISTICS = {
     "charges": "stripe_payment_intent_id",
     "confirmation_mails": "address_hash",
     "contributions": "idempotency_key_hash request_digest checkout_session_params checkout_url"
-    " stripe_session_id",
+    " stripe_session_id article",
     "alerts": "object_id",
     "donor_customers": "stripe_customer_id",
     "donor_sessions": "token_hash",
@@ -1233,6 +1233,7 @@ def giving_tables() -> None:
         required("origin", one_of("origin_is_known", "reader imported")),
         optional("campaign", sa.String(64)),
         optional("variant", sa.String(32)),
+        optional("article", sa.String(64)),
         required("language", sa.String(8), server_default="en"),
         optional("donor_id", ROW_ID),
         optional("idempotency_key_hash", sa.LargeBinary),

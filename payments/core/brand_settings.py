@@ -28,6 +28,14 @@ class DonorMails(StrEnum):
     NONE = "none"  # only what somebody asks for: a link to sign in, a reminder
 
 
+class ArticlePolicy(StrEnum):
+    """What is stored of the article that a gift began from."""
+
+    OFF = "off"  # nothing
+    COUNTS = "counts"  # how many began from it, in tens, tied to no gift
+    REVENUE = "revenue"  # the article with each gift, shown in sums of several donors
+
+
 def _refuse_illegible(colour: str, contrast: float, nearest: str, ground: str) -> None:
     if contrast < MIN_CONTRAST:
         raise ValueError(
@@ -109,6 +117,11 @@ class BrandSettings(BaseModel):
         DonorMails.NEUTRAL,
         description="full, neutral or none: which mails about payments donors get. With a donor "
         "safety policy full is refused",
+    )
+    articles: ArticlePolicy = Field(
+        ArticlePolicy.COUNTS,
+        description="off, counts or revenue: what is stored of the article a gift began from; in "
+        "tens, or with the gift. With a donor safety policy revenue is refused",
     )
     brand_color: BrandColour = Field(
         DEFAULT_COLOR,

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from payments.core import money, safety_policy, secret_files, secret_strength, setting_types
 from payments.core.adoption import AdoptionRule
-from payments.core.brand_settings import DonorMails
+from payments.core.brand_settings import ArticlePolicy, DonorMails
 from payments.core.mail_settings import MailSettings
 from payments.core.money import Money
 from payments.core.safety_policy import Policy
@@ -258,10 +258,14 @@ class Settings(MailSettings):
         return self
 
     @model_validator(mode="after")
-    def _require_neutral_mails_where_donors_are_in_danger(self) -> Self:
+    def _require_little_where_donors_are_in_danger(self) -> Self:
         if self.donor_safety_policy and self.donor_mails is DonorMails.FULL:
             raise ValueError(
                 "PAYMENTS_DONOR_MAILS must be neutral or none with PAYMENTS_DONOR_SAFETY_POLICY"
+            )
+        if self.donor_safety_policy and self.articles is ArticlePolicy.REVENUE:
+            raise ValueError(
+                "PAYMENTS_ARTICLES must be counts or off with PAYMENTS_DONOR_SAFETY_POLICY"
             )
         return self
 

@@ -1,6 +1,8 @@
 """Article counts: how many contributions were started from an article, by day, in steps of ten.
 
-Which article a donor read is never stored with a contribution, nor beside one. Each process counts
+Which article a donor read is not stored beside these counts. Where `PAYMENTS_ARTICLES` is `revenue`
+it is stored with the contribution, for sums of several donors (`accounting.reports.article_sums`);
+else it is stored with none. Each process counts
 in memory and writes only when ten have come together, as ten. So no number in the table is smaller,
 no row was written because of one person, and what a process counted when it ended is lost. The day
 is that of the tenth.
@@ -13,13 +15,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Date, String, func, select
+from sqlalchemy import CheckConstraint, Date, String, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import calendar
+from payments.core.brand_settings import ArticlePolicy
+from payments.giving.contributions import Contribution
 from payments.infra import db
 from payments.infra.context import Context
 
@@ -48,10 +52,13 @@ class ArticleCounter:
 async def record_start(ctx: Context, counter: ArticleCounter, article: str | None) -> None:
     """Count one contribution started from an article; every tenth is written.
 
-    Without an article, or when too many are pending, nothing is counted.
+    Without an article, when too many are pending, or where the newsroom counts none, nothing is
+    counted.
     """
-    if not article or (
-        article not in counter.pending and len(counter.pending) >= MAX_PENDING_ARTICLES
+    if (
+        ctx.settings.articles is ArticlePolicy.OFF
+        or not article
+        or (article not in counter.pending and len(counter.pending) >= MAX_PENDING_ARTICLES)
     ):
         return
     counter.pending[article] += 1
@@ -73,6 +80,13 @@ async def _add_step(session: AsyncSession, ctx: Context, article: str, *, now: d
         .on_conflict_do_update(
             index_elements=["day", "article"], set_={"starts": ArticleCount.starts + COUNT_STEP}
         )
+    )
+
+
+async def forget_articles(session: AsyncSession) -> None:
+    """Delete which article each contribution began from: the newsroom no longer keeps it."""
+    await session.execute(
+        update(Contribution).where(Contribution.article.is_not(None)).values(article=None)
     )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import i18n
+from payments.core.brand_settings import ArticlePolicy
 from payments.core.errors import IdempotencyKeyReused, StripeRejected
 from payments.core.identifiers import new_row_id
 from payments.giving import checkout_session, interval_columns
@@ -44,6 +45,7 @@ async def start(
     idempotency_key: str,
     request_context: RequestContext,
     variant: str | None = None,
+    article: str | None = None,
 ) -> Contribution:
     """Store the reader's decision, then open a Checkout Session for it.
 
@@ -59,6 +61,7 @@ async def start(
             idempotency_key=idempotency_key,
             request_context=request_context,
             variant=variant,
+            article=article,
         )
     except (rate_limit.ProofOfWorkRequired, *rate_limit.TEMPORARY_REFUSALS):
         await rate_limit.record_refused(ctx, request_context)
@@ -75,6 +78,7 @@ async def _insert_or_get(
     idempotency_key: str,
     request_context: RequestContext,
     variant: str | None,
+    article: str | None,
 ) -> Contribution:
     """Insert the row if the rate limits allow it, or return the one this key created."""
     key_hash = _key_hash(ctx, idempotency_key, request_context)
@@ -93,6 +97,7 @@ async def _insert_or_get(
                 origin=ContributionOrigin.READER,
                 campaign=contribution_request.campaign,
                 variant=variant,
+                article=article if ctx.settings.articles is ArticlePolicy.REVENUE else None,
                 language=i18n.negotiate_locale(
                     contribution_request.locale, offered=ctx.settings.offered_locales
                 ),

@@ -89,6 +89,8 @@ class Contribution(IntervalColumns, db.Base):
     )
     campaign: Mapped[str | None] = mapped_column(String(64))
     variant: Mapped[str | None] = mapped_column(String(32))  # of the campaign, drawn at random
+    # from which it began: only where the newsroom keeps articles with gifts (PAYMENTS_ARTICLES)
+    article: Mapped[str | None] = mapped_column(String(64))
     language: Mapped[str] = mapped_column(String(8), server_default=i18n.DEFAULT_LOCALE)  # of mails
     donor_id: Mapped[db.Id | None] = mapped_column(ForeignKey("donors.id"), index=True)
     # Keyed hash of the caller's network and Idempotency-Key; SHA-256 of what it asked for

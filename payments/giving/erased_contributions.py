@@ -32,6 +32,7 @@ _ERASE_CONTRIBUTIONS_SQL = text("""
            checkout_session_params = NULL,
            idempotency_key_hash = NULL,
            request_digest = NULL,
+           article = NULL,
            language = 'en'
       FROM (SELECT id, stripe_session_id
               FROM contributions

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from payments.core.brand_settings import ArticlePolicy
 from payments.core.calendar import THIRTEEN_MONTHS
 from payments.core.i18n import gettext_noop
 
@@ -292,21 +293,39 @@ HOUSEKEEPING = DataClass(
         "stripe_accounts": "is_bound account_id livemode bound_at own_name_since",
     },
 )
+GIFT_ARTICLES = DataClass(  # only where PAYMENTS_ARTICLES is revenue
+    gettext_noop(
+        "Which story a gift began from. The newsroom reads it only in sums of several givers."
+    ),
+    gettext_noop(
+        "13 months after your last gift, or after your monthly contribution has "
+        "ended; or until you erase it."
+    ),
+    {"contributions": "article"},
+)
 DATA_CLASSES = (
     ACCOUNTING_RECORDS, DONOR_IDENTIFIERS, SUBSCRIPTION_MAILS, SHORT_LIVED, ERASURES,
     ERASED_AT_STRIPE, REMINDERS,
     NEWSLETTER, SUPPRESSIONS, RATE_LIMITS, WEBHOOK_EVENTS, STAFF, AGGREGATE_COUNTS, CAMPAIGNS,
-    ALERTS, OUTGOING_EVENTS, HOUSEKEEPING,
+    ALERTS, OUTGOING_EVENTS, HOUSEKEEPING, GIFT_ARTICLES,
 )  # fmt: skip
+NO_ARTICLE_STORED = gettext_noop(
+    "Which story you read. Even where a link names one, it is not stored with a gift."
+)
 NEVER_STORED = (
     gettext_noop("Your name, your e-mail address in clear, your phone, your postal address."),
     gettext_noop("Your IP address, your browser, the page you came from."),
     gettext_noop("The number of your card, its bank and its country. Only Stripe sees them."),
-    gettext_noop(
-        "Which story you read. Even where a link names one, it is not stored with a gift."
-    ),
+    NO_ARTICLE_STORED,
     gettext_noop("What you ticked before you paid."),
 )
+
+
+def shown(articles: ArticlePolicy) -> tuple[list[DataClass], list[str]]:
+    """Return what a newsroom stores and what it never does, by what it keeps of articles."""
+    if articles is ArticlePolicy.REVENUE:
+        return list(DATA_CLASSES), [line for line in NEVER_STORED if line is not NO_ARTICLE_STORED]
+    return [one for one in DATA_CLASSES if one is not GIFT_ARTICLES], list(NEVER_STORED)
 
 
 def all_columns() -> Iterator[tuple[str, str]]:

@@ -51,6 +51,7 @@ async def export_data(
                 "currency": contribution.currency,
                 "status": contribution.status,
                 "campaign": contribution.campaign,
+                "article": contribution.article,
                 "language": contribution.language,
             }
             for contribution in await contributions.list_for_donor(session, donor_id)

@@ -52,7 +52,7 @@ BOOKS: Mapping[str, str] = {
     "balance_transactions": "id type reporting_category balance_type fees exchange_rate source"
     " charge occurred_at available_on",
     "charges": "stripe_charge_id charged_at balance_transaction synced_at",
-    "contributions": "id created_at campaign variant outcome_known_at",
+    "contributions": "id created_at campaign variant article outcome_known_at",
     "correction_decisions": "id correction_id reason decided_at decided_by decided_by_id",
     "corrections": "id balance_transaction from_account booked_on concerns_month reason"
     " proposed_at proposed_by proposed_by_id",

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.giving import erased_contributions
+from payments.core.brand_settings import ArticlePolicy
+from payments.giving import article_counts, erased_contributions
 from payments.giving.subscriptions import LIVE_STATUSES
 from payments.infra import alerts
 from payments.infra.context import Context
@@ -115,6 +116,8 @@ async def purge_expired(ctx: Context) -> None:
     async with ctx.sessions.begin() as session:
         for statement, retention in PURGES:
             await session.execute(text(statement), {"before": now - retention})
+        if ctx.settings.articles is not ArticlePolicy.REVENUE:
+            await article_counts.forget_articles(session)
         await alerts.purge(session, now)
 
 

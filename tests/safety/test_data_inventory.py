@@ -9,6 +9,7 @@ import pytest
 from babel.messages.pofile import read_po
 
 from payments.core import i18n
+from payments.core.brand_settings import ArticlePolicy
 from payments.infra import db
 from payments.risk import donor_notice
 from payments.safety import data_inventory
@@ -43,7 +44,12 @@ async def test_the_page_says_what_is_retained_in_every_language(room: Newsroom, 
     assert answer.status_code == 200
     well_formed_page(answer)
     catalogue = i18n.translations(lang)
-    for data_class in data_inventory.DATA_CLASSES:
+    data_classes, _ = data_inventory.shown(room.settings.articles)
+    with_articles, _ = data_inventory.shown(ArticlePolicy.REVENUE)
+    assert [one for one in with_articles if one not in data_classes] == [
+        data_inventory.GIFT_ARTICLES
+    ]
+    for data_class in data_classes:
         for text in (data_class.description, data_class.retention):
             assert lang == "en" or catalogue.gettext(text) != text, text
             assert catalogue.gettext(text).replace("'", "&#39;") in answer.text

@@ -9,6 +9,7 @@ variance               why net differs between two periods, summing exactly
 figure_sql             what gross, fees, refunds, disputes and change of balance are, in SQL
 transaction_filters    which balance transactions a list or file is about
 transactions           one line for each balance transaction, by keyset pages
+article_sums           what came by the articles gifts began from, where they are stored
 contribution_timeline  what happened to one contribution
 recurring              MRR, what subscriptions commit to, and what of it is at risk
 payouts                what went to the bank, reconciled line by line

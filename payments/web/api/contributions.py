@@ -150,6 +150,7 @@ class ContributionsApi(Controller):
             contribution_request,
             idempotency_key=f"api:{request.headers.get('origin', '')}\0{key}",
             request_context=request_context,
+            article=data.article,
         )
         await article_counts.record_start(ctx, request.app.state.articles, data.article)
         return _contribution_out(contribution)

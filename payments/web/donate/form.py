@@ -125,6 +125,7 @@ class DonatePage(Controller):
                 idempotency_key=f"form:{form_id}:{contribution_request.digest().hex()}",
                 request_context=request_context,
                 variant=submission.variant,
+                article=_slug_or_empty(typed, "article") or None,
             )
         except ProofOfWorkRequired as error:
             return await risk_check.render_challenge(

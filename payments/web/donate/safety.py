@@ -63,6 +63,7 @@ def initial_frequency(settings: Settings, requested: str) -> Frequency:
 @get("/safety", include_in_schema=False)
 async def safety_page(ctx: NamedDependency[Context]) -> Response[str]:
     """Show what is stored and until when, and what the service cannot protect anybody from."""
+    data_classes, never_stored = data_inventory.shown(ctx.settings.articles)
     return rendering.render(
         ctx,
         "safety.html",
@@ -74,9 +75,9 @@ async def safety_page(ctx: NamedDependency[Context]) -> Response[str]:
                 "retention": request_locale.translate(one.retention),
                 "columns": [f"{table}: {names}" for table, names in sorted(one.columns.items())],
             }
-            for one in data_inventory.DATA_CLASSES
+            for one in data_classes
         ],
-        never_stored=[request_locale.translate(line) for line in data_inventory.NEVER_STORED],
+        never_stored=[request_locale.translate(line) for line in never_stored],
         breaches=[
             {
                 "holder": request_locale.translate(one.holder),

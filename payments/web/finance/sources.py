@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from payments.accounting.reports import sources
+from payments.accounting.reports import article_sums, sources
+from payments.accounting.reports.article_sums import ArticleSum
 from payments.accounting.reports.sources import CampaignTotal
+from payments.core.brand_settings import ArticlePolicy
 from payments.giving import article_counts, campaign_totals
 from payments.giving.campaign_totals import GoalProgress, SponsorClaim
 from payments.infra.context import Context
@@ -43,6 +45,15 @@ class SourcePages(Controller):
             articles = await article_counts.top_articles(
                 session, since=period.since, until=period.until
             )
+            article_lines = None
+            if ctx.settings.articles is ArticlePolicy.REVENUE:
+                article_lines = await article_sums.by_article(
+                    session,
+                    ctx.settings.accounting_zoneinfo,
+                    period,
+                    today=filters.today(ctx),
+                    currency=currency,
+                )
             claims = await campaign_totals.list_claims(ctx, session)
             goals = await campaign_totals.list_goals(ctx, session)
         return await layout.render(
@@ -56,7 +67,10 @@ class SourcePages(Controller):
             currencies=filters.currency_options(currency),
             campaigns=_campaigns_table(totals, params),
             min_group_size=MIN_GROUP_SIZE,
-            articles=_articles_table(articles),
+            articles=None
+            if ctx.settings.articles is ArticlePolicy.OFF
+            else _articles_table(articles),
+            article_sums=None if article_lines is None else _article_sums_table(article_lines),
             claims=_claims_table(claims) if claims else None,
             goals=_goals_table(goals) if goals else None,
         )
@@ -67,6 +81,20 @@ def _articles_table(articles: Sequence[tuple[str, int]]) -> Table:
     columns = ["Article", "#Gifts begun, at least"]
     caption = "Stories that led to gifts"
     return table("stories", caption, columns, rows, empty="No story led to ten gifts in this time.")
+
+
+def _article_sums_table(lines: Sequence[ArticleSum]) -> Table:
+    rows = [
+        [
+            "Everything else" if one.article is None else one.article,
+            one.currency.upper(),
+            format_money(one.given, one.currency),
+        ]
+        for one in lines
+    ]
+    columns = ["Article", "Currency", "#Given, less what went back"]
+    caption = "What came by articles, renewals included"
+    return table("article-sums", caption, columns, rows, empty="No gift in this time.")
 
 
 def _claims_table(claims: Sequence[SponsorClaim]) -> Table:
