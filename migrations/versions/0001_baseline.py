@@ -930,7 +930,8 @@ def drop_tables() -> None:
             fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
             account_maps,
             daily_totals_positions, integrity_checks, month_snapshots, period_closings,
-            verified_heads, late_entries, mail_refusals, muted_subscriptions, outbox_mails,
+            verified_heads, report_recipients, late_entries, mail_refusals, muted_subscriptions,
+            outbox_mails,
             emergency_stops, quarantines, rate_limit_buckets, daily_salts, risk_state,
             used_tokens, emergency_stop_items, confirmation_mails, newsletter_signups,
             reminder_counts, suppressed_addresses, reminders, support_cases, alerts, audit_entries,
@@ -1861,6 +1862,20 @@ def accounting_tables() -> None:
         required("hash", sa.LargeBinary),
         required("verified_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_verified_heads")),
+    )
+    op.create_table(
+        "report_recipients",
+        required("staff_id", ROW_ID),
+        required("address_sealed", sa.LargeBinary),
+        required("asked_at", TIMESTAMP),
+        required("sent_month", sa.Date),
+        sa.ForeignKeyConstraint(
+            ["staff_id"],
+            ["staff.id"],
+            name=op.f("fk_report_recipients_staff_id_staff"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("staff_id", name=op.f("pk_report_recipients")),
     )
     op.create_table(
         "late_entries",

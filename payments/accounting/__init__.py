@@ -20,6 +20,7 @@ pack_manifest       what a pack says of itself, and the signature under it
 pack_verification   whether a pack is as it was signed
 payment_recovery    dunning: renewals that failed and were paid after all
 period_close        the months that finance has closed
+report_mail         the monthly mail of the contribution report
 reports             the questions finance asks
 sql_text            constants and conditions as SQL text
 statement_timeout   of what reads the whole ledger

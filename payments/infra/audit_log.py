@@ -77,6 +77,10 @@ class AuditAction(StrEnum):
     EVIDENCE_SENT = "evidence_sent"  # to the donor's bank
     DISPUTE_ACCEPTED = "dispute_accepted"  # given up
     DISPUTE_ANSWER_FAILED = "dispute_answer_failed"  # refused, or Stripe did not say
+    REPORT_MAIL_ASKED = "report_mail_asked"  # monthly, to an address of their own
+    REPORT_MAIL_ENDED = "report_mail_ended"
+    REPORT_MAILED = "report_mailed"
+    REPORT_MAIL_STOPPED = "report_mail_stopped"  # there is no such mailbox
     DONOR_SEARCHED = "donor_searched"
     DONOR_VIEWED = "donor_viewed"
     CANCELLATION_REQUESTED = "cancellation_requested"

@@ -84,6 +84,12 @@ def render(
     return RenderedMail(subject, frame_text(brand, text), html_part, brand.logo)
 
 
+def render_text(subject: str, body: str, locale: str) -> RenderedMail:
+    """Return a neutral mail of a text that is written already, as a template's is when rendered."""
+    parsed = paragraphs.parse(body)
+    return RenderedMail(subject, paragraphs.as_text(parsed), _render_html(subject, parsed, locale))
+
+
 def amount_phrase(amount: str, locale: str, interval: Interval) -> str:
     """Return a formatted amount and how often it is charged, as it stands within a sentence."""
     phrase = {MONTH: "%(amount)s a month", YEAR: "%(amount)s a year"}.get(interval)

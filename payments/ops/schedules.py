@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import daily_totals, integrity
+from payments.accounting import daily_totals, integrity, report_mail
 from payments.core.errors import StripeUnavailable
 from payments.donors import donors, sign_in
 from payments.giving import (
@@ -235,6 +235,7 @@ SCHEDULES = (
     ),
     # What other programs of the newsroom learn
     Schedule("deliver_events", EVERY_MINUTE, delivery.enqueue_due),
+    Schedule(report_mail.SCHEDULE, "21 * * * *", report_mail.send_due),
     # What a person should look at
     Schedule("check_card_testing", EVERY_5_MINUTES, card_testing.scheduled_check),
     Schedule("check_integrity", "7 * * * *", check_integrity),

@@ -227,6 +227,7 @@ STAFF = DataClass(
         "period_closings": "closed_by reopened_by",
         "refund_proposals": "proposed_by proposed_by_id decided_by decided_by_id",
         "refunds": "requested_by",
+        "report_recipients": "staff_id address_sealed asked_at sent_month",
         "staff": "id name role created_at removed_at access_ends_at",
         "staff_linked_accounts": "staff_id subject_hash linked_at last_used_at",
         "staff_links": "token_sha256 staff_id expires_at",

@@ -99,6 +99,7 @@ OTHERS: Mapping[str, str] = {
     "integrity_checks": "check_name description failures checked_at",
     "mail_refusals": "mail_hash first_at last_at",  # the hash of an id of ours
     "reminder_counts": "month",
+    "report_recipients": "staff_id address_sealed asked_at sent_month",
     "risk_state": "restricted_until challenge_until evaluated_since",
     "schedule_failures": "name failed_since",
     "shown_pages": "id sealed key_by_ticket expires_at",

@@ -5,9 +5,11 @@ PDF.
 """
 
 import asyncio
+import contextlib
 import io
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
@@ -18,12 +20,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from pypdf import PdfReader
 
+from payments.accounting import report_mail
 from payments.accounting.reports.stripe_balance import BALANCE_MOVEMENTS
 from payments.staff.accounts import Role
 from payments.web.finance.period_close import BALANCE_LABELS
 from tests.support import command_line
 from tests.support.colleague import Colleague, open_colleague_browser
-from tests.support.newsroom import Newsroom
+from tests.support.mail import execute
+from tests.support.newsroom import Mail, Newsroom
 from tests.support.snapshot import Snapshot, restore_newsroom
 
 pytestmark = pytest.mark.anyio
@@ -170,6 +174,69 @@ async def test_page_pdf_and_command_say_what_stripe_moved_and_the_same_bytes_eac
             refused = await ada.web.get(f"{address}?{query}")
             assert refused.status_code == 422
             assert says_ in refused.text
+
+
+async def test_who_asked_for_it_is_mailed_the_figures_once_a_month_however_workers_run(
+    ada: Colleague,
+) -> None:
+    room = ada.room
+    bad = await ada.sends("/finance/report/mail", address="no address")
+    assert bad.status_code == 422
+    assert (await ada.sends("/finance/report/mail", address="ada@example.org")).status_code == 303
+    assert "ada@example.org" in (await ada.opens("/finance/report")).text
+    ((sealed,),) = await room.rows("SELECT address_sealed FROM report_recipients")
+    assert isinstance(sealed, bytes)
+    assert b"ada@" not in sealed
+
+    def mailed() -> list[Mail]:
+        return [mail for mail in room.mails() if mail.to == ["ada@example.org"]]
+
+    await report_mail.send_due(room.ctx)  # what was over when she asked is not sent
+    first_day = datetime(2027, 2, 1, 12, tzinfo=ZONE)
+    await room.advances_time(first_day - room.clock())
+    await report_mail.send_due(room.ctx)
+    assert mailed() == []
+    room.mail_server.refusal = "451 4.3.0 not now"
+    await room.advances_time(timedelta(days=2))
+    with contextlib.suppress(Exception):
+        await report_mail.send_due(room.ctx)
+    assert mailed() == []
+    room.mail_server.refusal = ""
+    await room.advances_time(timedelta(days=9))  # the worker was dead
+    await asyncio.gather(report_mail.send_due(room.ctx), report_mail.send_due(room.ctx))
+    await report_mail.send_due(room.ctx)
+    (mail,) = mailed()
+    text = mail.part()
+    assert mail.subject == "Monthly report, January 2027: provisional"
+    known = recomputed(room, "eur", date(2027, 1, 1), date(2027, 2, 1))
+    gross, closing = (f"{known.get(name, 0) / 100:.2f}" for name in ("gross", "closing"))
+    assert f"Gross: €{gross}" in text[text.index("EUR: payments") :]
+    assert f"Balance at Stripe, closing: €{closing}" in text
+    assert f"{room.settings.base_url}/finance/report?period=2027-01" in text
+    assert not re.search("reader@|A Reader|cus_|ch_|txn_", text)
+    room.mail_server.rejections["ada@example.org"] = "550 5.1.1 no such mailbox"
+    await room.advances_time(timedelta(days=31))
+    await report_mail.send_due(room.ctx)
+    assert await room.count("report_recipients") == 0  # the mailbox is gone, and so is the row
+    del room.mail_server.rejections["ada@example.org"]
+    await ada.opens_link(await ada.sign_in_link())
+    for address in ("ada@example.org", ""):
+        assert (await ada.sends("/finance/report/mail", address=address)).status_code == 303
+    assert await room.count("report_recipients") == 0
+    await ada.sends("/finance/report/mail", address="ada@example.org")
+    await execute(room, "UPDATE staff SET role = 'support'")
+    await report_mail.send_due(room.ctx)
+    assert await room.count("report_recipients") == 0
+    assert len(mailed()) == 1
+    actions = [str(action) for action, *_ in await ada.audit_actions() if "report" in str(action)]
+    assert actions == [
+        "report_mail_asked",
+        "report_mailed",
+        "report_mail_stopped",
+        "report_mail_asked",
+        "report_mail_ended",
+        "report_mail_asked",
+    ]
 
 
 def test_every_movement_of_the_balance_has_a_name_on_pages() -> None:

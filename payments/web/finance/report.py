@@ -1,23 +1,28 @@
 """The contribution report of a month or of any days: a page, and the same as a PDF."""
 
-from litestar import Controller, Response, get
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
+from litestar.response import Redirect
 
-from payments.accounting import contribution_report
+from payments.accounting import contribution_report, report_mail
 from payments.accounting.contribution_report import ContributionReport
 from payments.accounting.exports.files import export_filename
 from payments.accounting.reports.period import Period
 from payments.core.calendar import months_before
 from payments.core.errors import NotFound
+from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
+from payments.mail import smtp
+from payments.staff import accounts
 from payments.staff.accounts import Staff
 from payments.web.account import paper
 from payments.web.finance import filters, layout, report_content
-from payments.web.forms import AnyRequest, query_string
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data, query_string
 from payments.web.staff.downloads import attachment
-from payments.web.staff.guards import EXPORT, ExportGrant
+from payments.web.staff.guards import EXPORT, ExportGrant, StepUp
 
 REPORT_URL = "/finance/report"
+MAIL_STEP_UP = StepUp(form_url=REPORT_URL)
 PDF_MEDIA_TYPE = "application/pdf"
 
 
@@ -37,6 +42,8 @@ class ReportPages(Controller):
         """Show the report of a period, last month unless asked."""
         params, chosen = chosen_period(ctx, request)
         content = report_content.build(ctx, await load(ctx, chosen))
+        async with ctx.sessions() as session:
+            address = await report_mail.address_of(ctx, session, colleague.id)
         return await layout.render(
             ctx,
             "finance_report.html",
@@ -47,8 +54,33 @@ class ReportPages(Controller):
             picker=filters.period_picker(ctx, params),
             content=content,
             definitions=report_content.DEFINITIONS,
+            mail_address=address or "",
+            is_mailed=smtp.is_configured(ctx.settings),
+            send_day=report_mail.SEND_DAY,
             pdf_url=f"{REPORT_URL}.pdf{query_string(**params)}" if is_printable(ctx) else "",
         )
+
+    @post("/mail", request_max_body_size=SMALL_FORM_BYTES, guards=[MAIL_STEP_UP])
+    async def change_mail(
+        self,
+        ctx: NamedDependency[Context],
+        request: AnyRequest,
+        colleague: NamedDependency[Staff],
+    ) -> Redirect:
+        """Send the monthly mail to the address of the form, or to nobody where it has none."""
+        address = (await form_data(request)).get("address", "").strip()
+        async with ctx.sessions.begin() as session:
+            if address:
+                await report_mail.subscribe(ctx, session, colleague, address)
+            else:
+                await report_mail.unsubscribe(session, colleague.id)
+            await accounts.record_action(
+                session,
+                AuditAction.REPORT_MAIL_ASKED if address else AuditAction.REPORT_MAIL_ENDED,
+                colleague,
+                now=ctx.now(),
+            )
+        return Redirect(f"{REPORT_URL}#mail", status_code=303)
 
 
 class ReportFile(Controller):
