@@ -20,6 +20,7 @@ server            `serve`, `work`, `migrate`, `sandbox`, `demo`
 settings          `config`, `keys`
 staff             `staff`
 stripe            `stripe`, `import-balance`, `reconcile`
+tokens            `tokens`
 
 A command imports what it needs when it runs: the web framework alone takes seconds, and
 `payments --help` should not. `common` has what the commands share, and none of them imports this
@@ -47,6 +48,7 @@ from payments.cli import (
     settings,
     staff,
     stripe,
+    tokens,
 )
 
 
@@ -80,6 +82,7 @@ COMMANDS = (
     events.events,
     jobs.jobs,
     staff.staff,
+    tokens.tokens,
     doctor.doctor,
     emergency_stop.emergency_stop,
     erase_identities.erase_identities,

@@ -233,6 +233,14 @@ async def revoke_all_of(
             await revoke(session, row, now=now, by=by)
 
 
+async def revoke_everybodys(session: AsyncSession, *, now: datetime) -> int:
+    """End every token of every colleague. Returns how many there were."""
+    live = [row for row in await list_all(session) if row.is_live(now)]
+    for row in live:
+        await revoke(session, row, now=now)
+    return len(live)
+
+
 async def purge_ended(session: AsyncSession, now: datetime) -> None:
     """Delete the rows of tokens that ended a month ago; the audit log still names them."""
     before = now - ENDED_RETENTION

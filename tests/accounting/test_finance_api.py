@@ -1,9 +1,16 @@
 """Programs read what the pages print, each list whole while it grows, as its description says."""
 
+import asyncio
+import json
+import os
 import re
+import sys
+from asyncio.subprocess import PIPE
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -13,8 +20,10 @@ from tests.support.colleague import sees, signs_in
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
 from tests.support.past import has_given
+from tests.support.ports import reserve_port
 from tests.support.printed_figures import numbers_of, printed_amounts, printed_counts
 from tests.support.programs import Program, has_token, operations_by_page
+from tests.support.serving import serve_newsroom
 from tests.support.snapshot import Snapshot, restore_newsroom
 
 pytestmark = pytest.mark.anyio
@@ -204,3 +213,63 @@ async def test_a_filter_is_refused_as_on_the_page_and_an_unknown_one_too(room: N
     token = f"Spreadsheet ({program.token[:12]})"
     asked = "/api/finance/journal?format=csv&period=2026-11"
     assert exported == [("Ada", f"{asked} by {token}")]
+
+
+# --- the examples of docs/api.md ------------------------------------------------------------------
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+
+
+def example(language: str, name: str = "") -> str:
+    """A piece of code of the document, as it stands there."""
+    pieces = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT.read_text(), re.M | re.S)
+    (found,) = (piece for piece in pieces if piece.startswith(f"# {name}" if name else ""))
+    return str(found)
+
+
+async def runs(*command: str, **environment: str) -> str:
+    """Run a program that has nothing but its environment. Returns what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=PIPE, stderr=PIPE, env={"PATH": os.environ["PATH"], **environment}
+    )
+    said, failed = await process.communicate()
+    assert process.returncode == 0, failed.decode()
+    return said.decode()
+
+
+async def test_the_examples_of_the_document_do_what_it_says(room: Newsroom) -> None:
+    program, posted = await has_token(room), list[bytes]()
+
+    async def takes_message(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
+        posted.append(await reader.readexactly(int(length)))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    chat = await asyncio.start_server(takes_message, "127.0.0.1", 0)
+    with reserve_port() as port:
+        async with serve_newsroom(room, port), chat:
+            hook = f"http://127.0.0.1:{chat.sockets[0].getsockname()[1]}/hooks/x"
+            given = {"SITE": f"http://127.0.0.1:{port}", "TOKEN": program.token, "HOOK": hook}
+            by_hand = json.loads(await runs("sh", "-c", example("sh"), **given))
+            python = (sys.executable, "-I", "-c")  # without anything that is installed
+            code = example("python", "payments_of.py")
+            printed = await runs(*python, code, "2026-11", **given)
+            await runs(*python, example("python", "post_month.py"), "2026-11", **given)
+    assert (
+        by_hand["lines"] == (await program.reads("months", period="2026", currency="usd"))["lines"]
+    )
+    charges = (await program.reads("transactions", period="2026-11", type="charge"))["items"]
+    assert [line.split("\t")[1:] for line in printed.splitlines()] == [
+        [one["id"], one["currency"], *(str(one[name]) for name in ("gross", "fee", "net"))]
+        for one in charges
+    ]
+    (message,) = posted
+    text = json.loads(message)["text"]
+    assert text.startswith("Contributions of 2026-11, provisional\n")
+    for one in (await program.reads("report", period="2026-11"))["report"]["currencies"]:
+        net = Decimal(one["total"]["net"]) / 100
+        assert f", net {net:,.2f} {one['currency'].upper()};" in text
+    assert not re.search(r"@|_|http", text), "figures only"

@@ -8,6 +8,7 @@ from payments.staff.accounts import Role
 from tests.support import command_line
 from tests.support.colleague import open_colleague_browser
 from tests.support.newsroom import Newsroom
+from tests.support.programs import Program, has_token
 
 pytestmark = pytest.mark.anyio
 
@@ -56,3 +57,26 @@ async def test_the_operator_invites_links_changes_and_removes(newsroom: Newsroom
         "colleague_invited", "access_end_changed", "access_end_changed", "passkey_removed",
         "colleague_removed", "colleague_invited", "passkey_removed", "colleague_removed",
     ]  # fmt: skip
+
+
+async def test_the_operator_makes_lists_and_revokes_tokens_of_programs(newsroom: Newsroom) -> None:
+    async def runs(*arguments: str, code: int = 0) -> str:
+        result = await command_line.run(newsroom.settings, "tokens", *arguments)
+        assert result.exit_code == code, result.stderr
+        return result.stdout.decode().strip()
+
+    newsroom.clock.current = datetime.now(UTC)  # the command line goes by the real clock
+    first = await has_token(newsroom, name="Spreadsheet")  # of Ada
+    chat = ("--colleague", "Ada", "--scope", "read:reports")
+    second = Program(newsroom, await runs("create", "Chat", *chat, "--days", "30"))
+    await runs("create", "Chat", *chat, code=1)  # there is one
+    assert (await second.asks("months")).status_code == 200
+    assert (await second.asks("audit")).status_code == 403
+    assert "Chat" in await runs("list")
+    await runs("revoke", code=2)
+    await runs("revoke", "Chat")
+    assert (await second.asks("months")).status_code == 401
+    assert (await first.asks("months")).status_code == 200
+    await runs("revoke", "--all")
+    assert (await first.asks("months")).status_code == 401
+    assert await runs("list", "--json") == "[]"

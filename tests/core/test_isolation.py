@@ -39,7 +39,7 @@ REASONS = {
         settlement/disputes:_update_alerts refresh_alerts settlement/importer:ledger_balance
         settlement/refund_proposals:expire
         settlement/refund_requests:_resolve_expired staff/passkeys:remove
-        staff/api_tokens:revoke_all_of
+        staff/api_tokens:revoke_all_of revoke_everybodys
         signups/newsletter_delivery:purge signups/signup:destroy_keys
         signups/signup:destroy_orphaned_keys""",
     "it only enqueues jobs, each of which fails by itself": """
