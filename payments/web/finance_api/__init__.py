@@ -1,18 +1,19 @@
 """The finance API: every figure of the finance pages as JSON, for programs with a token.
 
-access       who may call, and how often
-approvals    what waits for a second colleague
-answers      what every answer has: how fresh it is
-audit        the audit log
-books        periods, packs, late entries, corrections
-cursors      where the next page of a list begins
-description  the OpenAPI document, for those with a token
-journals     accounts, sums of the journals, their files
-movements    transactions, one contribution, payouts, refunds and disputes
-parameters   the filters, as on the pages
-recurring    MRR, cohorts, recovery, what is at risk
-report       the contribution report of a period
-reports      sums: overview, months, why, sources, reminders
+access                who may call, and how often
+approvals             what waits for a second colleague
+answers               what every answer has: how fresh it is
+audit                 the audit log
+books                 periods, packs, late entries, corrections
+cursors               where the next page of a list begins
+description           the OpenAPI document, for those with a token
+journals              accounts, sums of the journals, their files
+movements             transactions, one contribution, payouts
+parameters            the filters, as on the pages
+recurring             MRR, cohorts, recovery, what is at risk
+refunds_and_disputes  what went back
+report                the contribution report of a period
+reports               sums: overview, months, why, sources, reminders
 
 It reads the functions that the pages read and computes nothing. Nothing in it is about a person,
 and nothing changes anything. A program shows a token; a cookie counts for nothing here, and a
@@ -29,6 +30,7 @@ from payments.web.finance_api.description import make_handler
 from payments.web.finance_api.journals import JournalsApi
 from payments.web.finance_api.movements import MovementsApi
 from payments.web.finance_api.recurring import RecurringApi
+from payments.web.finance_api.refunds_and_disputes import RefundsAndDisputesApi
 from payments.web.finance_api.report import ReportApi
 from payments.web.finance_api.reports import ReportsApi
 
@@ -37,6 +39,7 @@ HANDLERS: tuple[ControllerRouterHandler, ...] = (
     ReportApi,
     RecurringApi,
     MovementsApi,
+    RefundsAndDisputesApi,
     BooksApi,
     ApprovalsApi,
     JournalsApi,

@@ -1,4 +1,4 @@
-"""Lists for programs: transactions, one contribution, payouts, refunds and disputes.
+"""Lists for programs: transactions, one contribution and payouts.
 
 Ids only: nothing in them is about a person.
 """
@@ -14,7 +14,6 @@ from litestar.params import FromPath
 from payments.accounting.reports import (
     contribution_timeline,
     payouts,
-    refunds_and_disputes,
     transaction_filters,
     transactions,
 )
@@ -82,11 +81,23 @@ class TransactionSum(msgspec.Struct, frozen=True):
     balance_change: int
 
 
+class BookedCorrection(msgspec.Struct, frozen=True):
+    """A correction among the lines of the filters: it moves no balance at Stripe."""
+
+    transaction_id: str
+    booked_at: datetime
+    currency: str
+    debit: str
+    credit: str
+    amount: int
+
+
 class TransactionTotals(msgspec.Struct, frozen=True):
-    """The sums of every transaction of the filters."""
+    """The sums of every line of the filters, corrections among them."""
 
     about: About
     totals: Sequence[TransactionSum]
+    corrections: Sequence[BookedCorrection]
 
 
 class TimelineLine(msgspec.Struct, frozen=True):
@@ -170,54 +181,6 @@ class PayoutDetail(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class RefundLine(msgspec.Struct, frozen=True):
-    """A refund, in the currency the donor was charged in. `requested_by` is a colleague; null when
-    it was made at Stripe.
-    """
-
-    id: str
-    requested_at: datetime
-    status: str
-    amount: int
-    currency: str
-    reason: str | None
-    requested_by: str | None
-    stripe_refund_id: str | None
-    failure_reason: str | None
-    contribution_id: str | None
-
-
-class Refunds(msgspec.Struct, frozen=True):
-    """A page of refunds, newest first."""
-
-    about: About
-    items: Sequence[RefundLine]
-    next_cursor: str | None
-
-
-class DisputeLine(msgspec.Struct, frozen=True):
-    """A dispute, in the currency the donor was charged in. `is_open`: it needs a response."""
-
-    id: str
-    opened_at: datetime
-    status: str
-    is_open: bool
-    amount: int
-    currency: str
-    reason: str
-    evidence_due_at: datetime | None
-    evidence_submitted: bool
-    contribution_id: str | None
-
-
-class Disputes(msgspec.Struct, frozen=True):
-    """A page of disputes, newest first."""
-
-    about: About
-    items: Sequence[DisputeLine]
-    next_cursor: str | None
-
-
 class MovementsApi(Controller):
     """Lists, by cursor."""
 
@@ -258,11 +221,15 @@ class MovementsApi(Controller):
     )
     async def totals(self, ctx: NamedDependency[Context], request: AnyRequest) -> TransactionTotals:
         """Return the sums above the list on the page “Transactions”."""
+        zone = ctx.settings.accounting_zoneinfo
         chosen = _parse_filters(ctx, request)
         async with ctx.sessions() as session:
-            found = await transactions.totals(session, ctx.settings.accounting_zoneinfo, chosen)
+            found = await transactions.totals(session, zone, chosen)
+            booked = await transactions.list_corrections(session, zone, chosen)
             said = await about(ctx, session)
-        return TransactionTotals(said, shape_all(TransactionSum, found))
+        return TransactionTotals(
+            said, shape_all(TransactionSum, found), shape_all(BookedCorrection, booked)
+        )
 
     @get(
         "/contributions/{contribution_id:str}",
@@ -335,44 +302,6 @@ class MovementsApi(Controller):
             shape_all(PayoutItemLine, items),
             next_cursor(ctx, request, more),
         )
-
-    @get(
-        "/refunds",
-        operation_id="listRefunds",
-        summary="Refunds, newest first",
-        parameters=(*PERIOD_PARAMETERS, *PAGE_PARAMETERS),
-        responses=refusals(),
-    )
-    async def refunds(self, ctx: NamedDependency[Context], request: AnyRequest) -> Refunds:
-        """As on the page “Refunds and disputes”."""
-        _, of = filters.period_or_default(ctx, request.query_params)
-        zone = ctx.settings.accounting_zoneinfo
-        place, size = read_cursor(ctx, request), page_size(request)
-        async with ctx.sessions() as session:
-            page, more = await refunds_and_disputes.list_refunds(
-                session, zone, of, before=place, size=size
-            )
-            said = await about(ctx, session)
-        return Refunds(said, shape_all(RefundLine, page), next_cursor(ctx, request, more))
-
-    @get(
-        "/disputes",
-        operation_id="listDisputes",
-        summary="Disputes, newest first",
-        parameters=(*PERIOD_PARAMETERS, *PAGE_PARAMETERS),
-        responses=refusals(),
-    )
-    async def disputes(self, ctx: NamedDependency[Context], request: AnyRequest) -> Disputes:
-        """Those of the page “Refunds and disputes”, which shows the most urgent first."""
-        _, of = filters.period_or_default(ctx, request.query_params)
-        zone = ctx.settings.accounting_zoneinfo
-        place, size = read_cursor(ctx, request), page_size(request)
-        async with ctx.sessions() as session:
-            page, more = await refunds_and_disputes.list_disputes_by_day(
-                session, zone, of, before=place, size=size
-            )
-            said = await about(ctx, session)
-        return Disputes(said, shape_all(DisputeLine, page), next_cursor(ctx, request, more))
 
 
 def _parse_filters(ctx: Context, request: AnyRequest) -> Filters:
