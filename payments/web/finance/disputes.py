@@ -12,6 +12,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting.reports import dispute_rates, refunds_and_disputes
 from payments.accounting.reports.dispute_rates import DisputeMonth, NetworkRule
@@ -79,9 +80,7 @@ class DisputePages(Controller):
         zone, until = ctx.settings.accounting_zoneinfo, next_month(filters.today(ctx))
         offset = count_parameter(request, "after")
         async with ctx.sessions() as session:
-            months = await dispute_rates.by_month(
-                session, zone, since=months_before(until, MONTHS_SHOWN), until=until
-            )
+            months = await list_rates(ctx, session)
             page, more = await refunds_and_disputes.list_disputes(
                 session, zone, ALL_TIME, offset=offset
             )
@@ -284,6 +283,17 @@ def _rule_sentences(month: DisputeMonth) -> list[dict[str, object]]:
         }
         for rule in dispute_rates.RULES
     ]
+
+
+async def list_rates(ctx: Context, session: AsyncSession) -> Sequence[DisputeMonth]:
+    """Return the rates of MONTHS_SHOWN months, newest first, of which this is one."""
+    until = next_month(filters.today(ctx))
+    return await dispute_rates.by_month(
+        session,
+        ctx.settings.accounting_zoneinfo,
+        since=months_before(until, MONTHS_SHOWN),
+        until=until,
+    )
 
 
 def _rates_table(months: Sequence[DisputeMonth]) -> Table:

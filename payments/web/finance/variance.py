@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting.reports import variance
 from payments.accounting.reports.period import Period
@@ -80,7 +82,7 @@ class VariancePages(Controller):
         """Two periods to the cent: the last month that is over and the one before unless asked."""
         asked = parse_question(ctx, request.query_params)
         earlier, later, currency = asked.earlier, asked.later, asked.currency
-        cause = _parse_cause(request.query_params)
+        cause = parse_cause(request.query_params)
         address = query_string(**asked.params, against=asked.against, currency=currency)
         async with ctx.sessions() as session:
             net_variance = await variance.net_variance(
@@ -90,18 +92,7 @@ class VariancePages(Controller):
                 earlier=earlier,
                 later=later,
             )
-            changes = (
-                await variance.list_contributions(
-                    session,
-                    ctx.settings.accounting_zoneinfo,
-                    cause,
-                    currency=currency,
-                    earlier=earlier,
-                    later=later,
-                )
-                if cause is not None and cause not in FIGURE_OF_CAUSE
-                else []
-            )
+            changes = await list_behind(session, ctx.settings.accounting_zoneinfo, asked, cause)
         return await layout.render(
             ctx,
             "finance_variance.html",
@@ -156,7 +147,7 @@ def parse_question(ctx: Context, query: Mapping[str, str]) -> Question:
     return Question(params, against, earlier, later, currency)
 
 
-def _parse_cause(query: Mapping[str, str]) -> VarianceCause | None:
+def parse_cause(query: Mapping[str, str]) -> VarianceCause | None:
     """Return the cause to look behind, if one is asked for. Raises InvalidField."""
     if not query.get("cause"):
         return None
@@ -166,6 +157,17 @@ def _parse_cause(query: Mapping[str, str]) -> VarianceCause | None:
         raise InvalidField(
             "cause: follow the link of a cause; this is none of ours.", field="cause"
         ) from None
+
+
+async def list_behind(
+    session: AsyncSession, zone: ZoneInfo, asked: Question, cause: VarianceCause | None
+) -> list[ContributionChange]:
+    """Return the contributions behind a cause; none without one, and none of a figure."""
+    if cause is None or cause in FIGURE_OF_CAUSE:
+        return []
+    return await variance.list_contributions(
+        session, zone, cause, currency=asked.currency, earlier=asked.earlier, later=asked.later
+    )
 
 
 def _variance_sentence(net_variance: NetVariance, currency: str, later: Period) -> str:

@@ -13,7 +13,9 @@ parameters            the filters, as on the pages
 recurring             MRR, cohorts, recovery, what is at risk
 refunds_and_disputes  what went back
 report                the contribution report of a period
-reports               sums: overview, months, why, sources, reminders
+reports               sums: overview, months, reminders
+sources               net by campaign, articles, sponsors, goals
+variance              why net differs between two periods
 
 It reads the functions that the pages read and computes nothing. Nothing in it is about a person,
 and nothing changes anything. A program shows a token; a cookie counts for nothing here, and a
@@ -33,10 +35,14 @@ from payments.web.finance_api.recurring import RecurringApi
 from payments.web.finance_api.refunds_and_disputes import RefundsAndDisputesApi
 from payments.web.finance_api.report import ReportApi
 from payments.web.finance_api.reports import ReportsApi
+from payments.web.finance_api.sources import SourcesApi
+from payments.web.finance_api.variance import VarianceApi
 
 HANDLERS: tuple[ControllerRouterHandler, ...] = (
     ReportsApi,
     ReportApi,
+    SourcesApi,
+    VarianceApi,
     RecurringApi,
     MovementsApi,
     RefundsAndDisputesApi,

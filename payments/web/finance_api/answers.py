@@ -49,6 +49,23 @@ def days(period: Period) -> Days:
     return Days(period.label, period.since, period.until)
 
 
+class CurrencySum(msgspec.Struct, frozen=True):
+    """Sums of one currency. `net` = `gross` - `fees` - `refunds` - `disputes`. `payers` are
+    contributions that paid, each once in a month; `first_time_payers` those of them that paid for
+    the first time.
+    """
+
+    currency: str
+    payments: int
+    payers: int
+    first_time_payers: int
+    gross: int
+    fees: int
+    refunds: int
+    disputes: int
+    net: int
+
+
 async def about(ctx: Context, session: AsyncSession) -> About:
     """Return what is to be known of figures that are read now."""
     fresh = await freshness.get(session, ctx.now())

@@ -47,10 +47,11 @@ class ChecklistLine(msgspec.Struct, frozen=True):
 
 
 class ClosingLine(msgspec.Struct, frozen=True):
-    """A month that was closed, and perhaps opened again. Hashes are in hexadecimal digits; that of
-    the pack's manifest is null until the pack is made.
+    """A closing of a month, and perhaps its undoing. Hashes are in hexadecimal digits; that of the
+    pack's manifest is null until the pack is made.
     """
 
+    id: int
     month: str
     zone: str
     closed_at: datetime
@@ -220,6 +221,7 @@ class BooksApi(Controller):
         summary="The pack of a closed month, a ZIP file",
         guards=[EXPORTS],
         media_type="application/zip",
+        parameters=("closing",),
         responses=refusals(404, 409),
     )
     async def pack(
@@ -227,7 +229,9 @@ class BooksApi(Controller):
     ) -> Stream:
         """Return the same bytes however often it is downloaded. It counts as five calls."""
         with exports.spooled_file() as file:
-            name = await close_pack.download(ctx, of_month, file)
+            name = await close_pack.download(
+                ctx, of_month, file, closing_id=request.query_params.get("closing")
+            )
         return await stream_file(export_grant(request), file, name, "application/zip")
 
     @get(

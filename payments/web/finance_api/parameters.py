@@ -9,6 +9,7 @@ from typing import Any
 from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.reports.period import FORMS
 from payments.accounting.reports.transaction_filters import FILTER_RULES
+from payments.accounting.reports.variance import VarianceCause
 from payments.core.errors import InvalidField
 from payments.infra.audit_log import AuditAction
 from payments.web.forms import AnyRequest, parse_count
@@ -40,6 +41,15 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "against": {
         "description": "What to compare with: the period just before, or the same a year before.",
         "schema": {"type": "string", "enum": ["before", "year"]},
+    },
+    "cause": {
+        "description": "A cause to look behind.",
+        "schema": {"type": "string", "enum": [str(cause) for cause in VarianceCause]},
+    },
+    "closing": {
+        "description": "The number of one closing of the month, undone or not; the one that counts"
+        " without it.",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,9}$"},
     },
     "type": _filter("type", "What kind of movement"),
     "frequency": _filter("frequency", "How often the contribution is given"),

@@ -7,12 +7,14 @@ import msgspec
 from litestar import Controller, get
 from litestar.di import NamedDependency
 
-from payments.accounting.reports import refunds_and_disputes
+from payments.accounting.reports import dispute_rates, refunds_and_disputes
+from payments.accounting.reports.dispute_rates import DisputeMonth
 from payments.infra.context import Context
 from payments.staff.api_tokens import TokenScope
+from payments.web.finance import disputes as disputes_page
 from payments.web.finance import filters
 from payments.web.finance_api.access import API_PREFIX, TokenOnly
-from payments.web.finance_api.answers import About, about, refusals, shape_all
+from payments.web.finance_api.answers import About, about, month_of, refusals, shape_all
 from payments.web.finance_api.cursors import next_cursor, read_cursor
 from payments.web.finance_api.parameters import PAGE_PARAMETERS, PERIOD_PARAMETERS, page_size
 from payments.web.forms import AnyRequest
@@ -66,6 +68,38 @@ class Disputes(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class NetworkRate(msgspec.Struct, frozen=True):
+    """What a card network counts in a month, over what, and whether its threshold is reached: at
+    least `min_count`, and `basis_points` of the divisor (150 is 1.5 %).
+    """
+
+    network: str
+    count: int
+    divisor: int
+    min_count: int
+    basis_points: int
+    is_reached: bool
+
+
+class DisputeRateLine(msgspec.Struct, frozen=True):
+    """The disputes of one month. An inquiry moves no money and is no dispute."""
+
+    month: str
+    payments: int
+    payments_before: int
+    disputes: int
+    inquiries: int
+    fraud_warnings: int
+    networks: Sequence[NetworkRate]
+
+
+class DisputeRates(msgspec.Struct, frozen=True):
+    """Thirteen months, newest first."""
+
+    about: About
+    months: Sequence[DisputeRateLine]
+
+
 class RefundsAndDisputesApi(Controller):
     """What went back."""
 
@@ -110,3 +144,33 @@ class RefundsAndDisputesApi(Controller):
             )
             said = await about(ctx, session)
         return Disputes(said, shape_all(DisputeLine, page), next_cursor(ctx, request, more))
+
+    @get(
+        "/disputes/rates",
+        operation_id="listDisputeRates",
+        summary="Disputes by month, beside the card networks' thresholds",
+        responses=refusals(),
+    )
+    async def rates(self, ctx: NamedDependency[Context]) -> DisputeRates:
+        """As on the page “Disputes”."""
+        async with ctx.sessions() as session:
+            months = await disputes_page.list_rates(ctx, session)
+            said = await about(ctx, session)
+        return DisputeRates(
+            said,
+            shape_all(DisputeRateLine, months, month=month_of, networks=_network_rates),
+        )
+
+
+def _network_rates(of_month: DisputeMonth) -> list[NetworkRate]:
+    return [
+        NetworkRate(
+            network=rule.name,
+            count=of_month.count(rule),
+            divisor=of_month.divisor(rule),
+            min_count=rule.min_count,
+            basis_points=rule.basis_points,
+            is_reached=of_month.reaches(rule),
+        )
+        for rule in dispute_rates.RULES
+    ]

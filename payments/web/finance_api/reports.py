@@ -1,17 +1,16 @@
-"""Sums for programs: the overview, months, why net changed, sources and reminders."""
+"""Sums for programs: the overview, months and reminders."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 
 import msgspec
 from litestar import Controller, get
 from litestar.di import NamedDependency
 
 from payments.accounting import integrity
-from payments.accounting.reports import monthly, period_totals, sources, variance
+from payments.accounting.reports import monthly, period_totals
 from payments.accounting.reports.monthly import MonthlyTotal
 from payments.core.calendar import months_before, next_month
-from payments.giving import article_counts, campaign_totals
 from payments.infra.context import Context
 from payments.signups import reminder_stats
 from payments.staff.api_tokens import TokenScope
@@ -19,10 +18,10 @@ from payments.web.finance import filters
 from payments.web.finance import months as month_pages
 from payments.web.finance import overview as overview_page
 from payments.web.finance import reminder_stats as reminder_page
-from payments.web.finance import variance as variance_page
 from payments.web.finance_api.access import API_PREFIX, TokenOnly
 from payments.web.finance_api.answers import (
     About,
+    CurrencySum,
     Days,
     about,
     days,
@@ -36,23 +35,6 @@ from payments.web.finance_api.parameters import PERIOD_PARAMETERS
 from payments.web.forms import AnyRequest
 
 READ_REPORTS = TokenOnly(TokenScope.REPORTS)
-
-
-class CurrencySum(msgspec.Struct, frozen=True):
-    """Sums of one currency. `net` = `gross` - `fees` - `refunds` - `disputes`. `payers` are
-    contributions that paid, each once in a month; `first_time_payers` those of them that paid for
-    the first time.
-    """
-
-    currency: str
-    payments: int
-    payers: int
-    first_time_payers: int
-    gross: int
-    fees: int
-    refunds: int
-    disputes: int
-    net: int
 
 
 class MonthLine(msgspec.Struct, frozen=True):
@@ -105,76 +87,6 @@ class Months(msgspec.Struct, frozen=True):
     totals: Sequence[CurrencySum]
     lines: Sequence[MonthLine]
     other_income: Sequence[MonthLine]
-
-
-class Cause(msgspec.Struct, frozen=True):
-    """By how much one cause changed net, and of how many contributions, where it is of any."""
-
-    cause: str
-    amount: int
-    contributions: int | None
-
-
-class Why(msgspec.Struct, frozen=True):
-    """Net of two periods; the causes add up to `change` exactly."""
-
-    about: About
-    currency: str
-    earlier: Days
-    later: Days
-    net_earlier: int
-    net_later: int
-    change: int
-    causes: Sequence[Cause]
-
-
-class CampaignLine(msgspec.Struct, frozen=True):
-    """A campaign in one currency. `campaign` is null for what came by none; `is_other` is what is
-    merged of campaigns that few contributed by, `is_outside` what belongs to no contribution. The
-    lines of a currency add up to the overview of the same days.
-    """
-
-    campaign: str | None
-    is_other: bool
-    is_outside: bool
-    currency: str
-    payers: int
-    payments: int
-    first_payments: int
-    renewals: int
-    fees: int
-    reversals: int
-    net: int
-
-
-class ArticleLine(msgspec.Struct, frozen=True):
-    """An article, and how many gifts began with it at least, in steps of ten."""
-
-    article: str
-    gifts_at_least: int
-
-
-class SponsorLine(msgspec.Struct, frozen=True):
-    """What a sponsor is to be asked for: `percent` of what was given, `ceiling` at most."""
-
-    campaign: str
-    sponsor: str
-    ends_on: date
-    currency: str
-    given: int
-    percent: int
-    ceiling: int
-    to_ask: int
-
-
-class Sources(msgspec.Struct, frozen=True):
-    """Net by campaign, articles, and what sponsors are to be asked for, which is in no sum."""
-
-    about: About
-    period: Days
-    campaigns: Sequence[CampaignLine]
-    articles: Sequence[ArticleLine]
-    claims: Sequence[SponsorLine]
 
 
 class CurrencyAmount(msgspec.Struct, frozen=True):
@@ -278,76 +190,6 @@ class ReportsApi(Controller):
             totals=_currency_sums(monthly.sum_by_currency(lines)),
             lines=_month_lines(lines),
             other_income=_month_lines(others),
-        )
-
-    @get(
-        "/why",
-        operation_id="getVariance",
-        summary="Why net differs between two periods",
-        parameters=(*PERIOD_PARAMETERS, "against", "currency"),
-        responses=refusals(),
-    )
-    async def why(self, ctx: NamedDependency[Context], request: AnyRequest) -> Why:
-        """As on the page “Why did net change?”: of the last month that is over, and the one before,
-        unless another period is asked for.
-        """
-        asked = variance_page.parse_question(ctx, request.query_params)
-        async with ctx.sessions() as session:
-            found = await variance.net_variance(
-                session,
-                ctx.settings.accounting_zoneinfo,
-                currency=asked.currency,
-                earlier=asked.earlier,
-                later=asked.later,
-            )
-            said = await about(ctx, session)
-        return Why(
-            about=said,
-            currency=asked.currency,
-            earlier=days(asked.earlier),
-            later=days(asked.later),
-            net_earlier=found.before,
-            net_later=found.after,
-            change=found.after - found.before,
-            causes=shape_all(Cause, found.components, contributions=lambda one: one.count),
-        )
-
-    @get(
-        "/sources",
-        operation_id="getSources",
-        summary="Net by campaign, and where gifts came from",
-        parameters=(*PERIOD_PARAMETERS, "currency"),
-        responses=refusals(),
-    )
-    async def sources(self, ctx: NamedDependency[Context], request: AnyRequest) -> Sources:
-        """As on the page “Sources”: of this year, unless another time is asked for."""
-        _, of = filters.period_or_default(ctx, request.query_params, str(filters.today(ctx).year))
-        currency = filters.filter_value(request.query_params, "currency")
-        async with ctx.sessions() as session:
-            totals = await sources.by_campaign(
-                session, ctx.settings.accounting_zoneinfo, of, currency=currency
-            )
-            articles = await article_counts.top_articles(session, since=of.since, until=of.until)
-            claims = await campaign_totals.list_claims(ctx, session)
-            said = await about(ctx, session)
-        return Sources(
-            about=said,
-            period=days(of),
-            campaigns=shape_all(CampaignLine, totals),
-            articles=[ArticleLine(article, starts) for article, starts in articles],
-            claims=[
-                SponsorLine(
-                    one.campaign,
-                    one.matching.sponsor,
-                    one.matching.ends_on,
-                    one.given.currency,
-                    one.given.amount,
-                    one.matching.percent,
-                    one.ceiling.amount,
-                    one.to_ask.amount,
-                )
-                for one in claims
-            ],
         )
 
     @get(
