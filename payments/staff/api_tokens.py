@@ -2,9 +2,9 @@
 
 A token is made by a colleague who may read the books, has a name, scopes and a last day, and is
 shown once. Stored is its SHA-256 and its first letters, by which people recognise it. It ends on
-its last day, when somebody revokes it, and at once when its colleague is removed, loses a device
-or gets a role that may not make one. Of its use only the day of the last one is stored: no
-address and no time.
+its last day, when somebody revokes it, and at once when its colleague is removed, loses a device,
+gets a role that may not make one, or their access ends. Of its use only the day of the last one is
+stored: no address and no time.
 """
 
 import hashlib
@@ -271,7 +271,7 @@ async def authenticate(
     is_same = hmac.compare_digest(expected, _sha256(token))
     if row is None or colleague is None or not is_same:
         raise TokenRefused("Send a token of this service: Authorization: Bearer rpf_…")
-    if not row.is_live(now) or colleague.removed_at is not None:
+    if not row.is_live(now) or not colleague.has_access(now):
         raise TokenRefused("This token has ended. A colleague can make another.")
     if colleague.role not in TOKEN_ROLES:
         raise TokenRefused("The role of the colleague who made this token does not read the books.")

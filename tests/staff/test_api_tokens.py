@@ -170,6 +170,14 @@ async def test_a_token_ends_on_its_last_day_and_with_its_colleague(newsroom: New
     await newsroom.rows("UPDATE staff SET role = 'support' WHERE name = 'Eve' RETURNING id")
     assert (await program.asks(MONTHS)).status_code == 401
 
+    program = await has_token(newsroom, of="Fay", name="Fay's")
+    now = newsroom.clock()
+    for end, status in ((now + timedelta(seconds=1), 200), (now, 401)):
+        async with newsroom.ctx.sessions.begin() as session:
+            fay = await accounts.get_by_name(session, "Fay")
+            await administration.set_access_end(session, fay, end, now=now)
+        assert (await program.asks(MONTHS)).status_code == status
+
     program = await has_token(newsroom, name="For a day", days=1)
     newsroom.clock.advance(timedelta(days=1) - timedelta(seconds=1))
     assert (await program.asks(MONTHS)).status_code == 200
