@@ -105,7 +105,7 @@ async def test_finance_adds_a_program_tests_it_and_reads_the_log(newsroom: Newsr
         assert (await ada.sends(f"{url}/test")).headers["location"] == f"{url}?done=test"
         await room.runs_due_jobs()
         ((event_id,),) = await room.rows("SELECT id FROM outgoing_events")
-        assert "Waits 1 " in (await ada.opens(url)).text
+        assert "Waits until 22 Nov, 12:0" in (await ada.opens(url)).text
         assert "500: refused" in (await ivy.opens(f"{url}?state=waiting")).text
         assert "500: refused" not in (await ada.opens(f"{url}?state=delivered&page=x")).text
         receiver.status = 200

@@ -311,7 +311,7 @@ async def _render_one(
         status=200 if error is None else error.status,
         url=url,
         name=endpoint.name,
-        entered=fields or {},
+        entered=fields or {"event": query.get("event", "")},
         address=endpoints.shown_address(ctx.settings, endpoint),
         since=view_models.format_minute(ctx, endpoint.created_at),
         endpoint_status=_status(ctx, endpoint),
@@ -322,7 +322,7 @@ async def _render_one(
         kinds=_kind_choices(ctx, chosen),
         states=[("", "All"), *((one.value, label) for one, label in STATE_LABELS.items())],
         state=state,
-        log=_log_table(ctx, found[:PAGE_SIZE]),
+        log=_log_table(ctx, url, found[:PAGE_SIZE]),
         older_url=more if len(found) > PAGE_SIZE else "",
         retention_days=RETENTION.days,
     )
@@ -345,26 +345,32 @@ def _status(ctx: Context, row: EventEndpoint) -> str:
     return "On"
 
 
-def _log_table(ctx: Context, found: list[tuple[EventDelivery, OutgoingEvent]]) -> Table:
-    rows = [
-        [
-            Cell(view_models.format_minute(ctx, event.occurred_at)),
-            Cell(KIND_LABELS[event.kind]),
-            Cell(STATE_LABELS[delivery.state]),
-            Cell(str(delivery.attempts)),
-            Cell(_minute(ctx, delivery.next_attempt_at)),
-            Cell(_answer(delivery)),
-            Cell(payloads.message_id(event.id), code=True),
-        ]
-        for delivery, event in found
-    ]
-    columns = ["Happened", "What", "State", "#Attempts", "Next attempt", "Last answer", "Id"]
-    return table("log", "What was sent, the newest first", columns, rows,
+def _log_table(ctx: Context, url: str, found: list[tuple[EventDelivery, OutgoingEvent]]) -> Table:
+    rows = []
+    for delivery, event in found:
+        name = payloads.message_id(event.id)
+        state = STATE_LABELS[delivery.state]
+        if delivery.next_attempt_at is not None:
+            state += f" until {_minute(ctx, delivery.next_attempt_at)}"
+        rows.append(
+            [
+                Cell(_minute(ctx, event.occurred_at)),
+                Cell(KIND_LABELS[event.kind]),
+                Cell(state),
+                Cell(str(delivery.attempts)),
+                Cell(_answer(delivery)),
+                Cell(name[:12], f"{url}?event={name}#again", code=True),
+            ]
+        )
+    columns = ["Happened", "What", "State", "#Attempts", "Last answer", "Send again"]
+    caption = f"What was sent, the newest first, in {ctx.settings.accounting_zone}"
+    return table("log", caption, columns, rows,
                  empty="Nothing has happened that it asks for.")  # fmt: skip
 
 
-def _minute(ctx: Context, at: datetime | None) -> str:
-    return EMPTY_CELL if at is None else view_models.format_minute(ctx, at)
+def _minute(ctx: Context, at: datetime) -> str:
+    """Return a moment of these weeks in the accounting zone."""
+    return f"{at.astimezone(ctx.settings.accounting_zoneinfo):%-d %b, %H:%M}"
 
 
 def _answer(delivery: EventDelivery) -> str:
