@@ -141,7 +141,7 @@ def _goals_table(goals: Sequence[GoalProgress]) -> Table:
 
 def _campaigns_table(totals: Sequence[CampaignTotal], params: Mapping[str, str]) -> Table:
     rows = [_line(_campaign_cell(total, params), total) for total in totals]
-    columns = ["Campaign", "Currency", "#Contributions", "#Payments", "#First payments",
+    columns = ["Campaign", "Currency", "#Contributions", "#Payments", "#First",
                "#Renewals", "#Fees", "#Returned", "#Net"]  # fmt: skip
     footer = [_line(_overview_cell(one, params), one) for one in sources.sum_by_currency(totals)]
     return table(
@@ -165,7 +165,7 @@ def _line(first: Cell, total: CampaignTotal) -> list[str | Cell]:
 
 def _overview_cell(total: CampaignTotal, params: Mapping[str, str]) -> Cell:
     query = query_string(**params, currency=total.currency)
-    return Cell("Together, as on Overview", f"/finance{query}")
+    return Cell("Total", f"/finance{query}")
 
 
 def _campaign_cell(total: CampaignTotal, params: Mapping[str, str]) -> Cell:
@@ -173,9 +173,7 @@ def _campaign_cell(total: CampaignTotal, params: Mapping[str, str]) -> Cell:
         return Cell(f"Other: each under {MIN_GROUP_SIZE} contributions")
     if total.is_outside:
         query = query_string(**params, account="expense:billing", currency=total.currency)
-        return Cell(
-            "No contribution: Stripe's fees for the account", f"/finance/transactions{query}"
-        )
+        return Cell("Stripe's own fees", f"/finance/transactions{query}")
     if total.campaign is None:
         return Cell("No campaign")
     query = query_string(**params, campaign=total.campaign, currency=total.currency)
