@@ -57,6 +57,10 @@ CHARGING_CALLS = {
     "giving/change_requests:resume_call:resume": r"/v1/subscriptions/\w+/resume",
 }
 NEVER_CHARGES = {
+    "it answers a bank, which may give back what was paid": """
+        settlement/dispute_evidence:_change:update settlement/dispute_evidence:accept:close""",
+    "it closes connections": """
+        infra/stripe_client:connect:close ops/worker:open_connector:close""",
     "it ends something, or gives money back": """
         giving/cancellations:perform:cancel giving/debts:_void:void_invoice
         giving/card_testing:_expire_session:expire safety/stop_actions:stop_subscription:cancel

@@ -275,9 +275,9 @@ def _rule_sentences(month: DisputeMonth) -> list[dict[str, object]]:
     return [
         {
             "text": (
-                f"{rule.name}: {format_count(month.count(rule))} of"
-                f" {format_count(rule.min_count)}, rate {_rate(month, rule)} of"
-                f" {rule.basis_points / 100:g} %."
+                f"{rule.name}: {format_count(month.count(rule))}, where"
+                f" {format_count(rule.min_count)} are needed, at a rate of {_rate(month, rule)},"
+                f" where {rule.basis_points / 100:g} % is."
             ),
             "is_reached": month.reaches(rule),
         }

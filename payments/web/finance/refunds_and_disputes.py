@@ -92,17 +92,16 @@ def disputes_table(
     rows = [
         [
             format_minute(ctx, dispute.opened_at),
-            contribution_cell(dispute.contribution_id),
-            Cell(dispute.id, f"/finance/disputes/{dispute.id}", code=True),
-            dispute.reason.replace("_", " ").capitalize(),
-            Cell(DISPUTE_STATUS_LABELS[dispute.status], tone="bad" if dispute.is_open else ""),
-            evidence_deadline(ctx, dispute),
-            dispute.currency.upper(),
             format_money(dispute.amount, dispute.currency),
+            evidence_deadline(ctx, dispute),
+            Cell(DISPUTE_STATUS_LABELS[dispute.status], tone="bad" if dispute.is_open else ""),
+            dispute.reason.replace("_", " ").capitalize(),
+            contribution_cell(dispute.contribution_id),
+            Cell(f"{dispute.id[:11]}…", f"/finance/disputes/{dispute.id}", code=True),
         ]
         for dispute in disputes
     ]
-    columns = ["Opened", "Gift", "Dispute", "Reason", "Status", "Answer by", "Currency", "#Amount"]
+    columns = ["Opened", "#Amount", "Answer by", "Status", "Reason", "Gift", "Dispute"]
     return table("disputes", caption, columns, rows, empty=empty)
 
 
