@@ -4,15 +4,18 @@ were all made never churns, wherever the end of a month falls.
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import anyio
 import httpx
 import pytest
 
-from payments.accounting.mrr_rollforward import MRR_MOVEMENTS
+from payments.accounting.mrr_rollforward import MRR_MOVEMENTS, MrrMonth
+from payments.accounting.reports import recurring_figures
 from payments.core.money import Money
 from payments.giving import cancellations, subscription_changes
 from payments.giving.change_log import Actor
@@ -20,6 +23,7 @@ from payments.giving.contributions import Contribution
 from tests.support import recurring_by_stripe
 from tests.support.colleague import sees, signs_in
 from tests.support.newsroom import OWNER_KEY, Newsroom
+from tests.support.page import Page
 from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
 from tests.support.stripe_dashboard import subscribe, update, with_card
 
@@ -27,6 +31,7 @@ pytestmark = pytest.mark.anyio
 
 MONTHS = [date(2026, 12, 1), *(date(2027, month, 1) for month in range(1, 7))]
 
+ROOT = Path(__file__).parents[2]
 PEOPLE = ("contributions", "supporters", "lost")
 COLUMNS = ("opening", *MRR_MOVEMENTS, "closing", *PEOPLE)
 
@@ -187,3 +192,41 @@ async def test_stripes_own_objects_say_the_same(room: Newsroom) -> None:
     expected = await anyio.to_thread.run_sync(by_stripe, room.sandbox.url, *months)
     assert found == expected
     await room.proves_itself()
+
+
+async def test_each_figure_is_defined_where_it_is_read(room: Newsroom) -> None:
+    docs = " ".join((ROOT / "docs" / "recurring.md").read_text().replace("**", "").split())
+    cookie = await signs_in(room)
+    page = Page((await sees(room, cookie, "/finance/recurring?currency=usd")).text)
+    for word, meaning in recurring_figures.DEFINITIONS.items():
+        assert f"{word}: {meaning}" in docs
+        assert f"{word} {meaning}" in page.text
+    # 1000 + 433 1/3 ... at the end of June, of nine people and ten contributions
+    assert re.search(r"USD \$[\d.]+ \$[\d.]+ \d \d+ \$[\d.]+ 0 % too few to say", page.text)
+
+
+def a_year(*, supporters: int, lost: int, churn: int = -100) -> list[MrrMonth]:
+    """Twelve months that close with 100.00 and lose as much each, newest first."""
+    nothing = dict.fromkeys(MRR_MOVEMENTS, 0)
+    moved = nothing | {"churn_voluntary": churn, "new": -churn}
+    return [
+        MrrMonth(date(2026, 12 - age, 1), "usd", 10_000, closing=10_000, contributions=80,
+                 supporters=supporters, lost=lost if age == 0 else 0, **moved)
+        for age in range(12)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("year", "value"),
+    [
+        (a_year(supporters=50, lost=10, churn=-1000), 2000),  # 2.00 a month, for ten months
+        (a_year(supporters=50, lost=10, churn=-1), 12_000),  # for no more than sixty
+        (a_year(supporters=49, lost=10), None),
+        (a_year(supporters=50, lost=9), None),
+        (a_year(supporters=50, lost=10)[:11], None),
+    ],
+)
+def test_a_lifetime_is_not_guessed_from_few(year: list[MrrMonth], value: int | None) -> None:
+    (figures,) = recurring_figures.newest(year)
+    assert figures.lifetime_value == value
+    assert (figures.arr, figures.average_contribution) == (120_000, 125)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from payments.accounting.exports.csv_cells import escape_formula
 from payments.accounting.mrr_rollforward import MRR_MOVEMENTS, MrrMonth
+from payments.accounting.reports import recurring_figures
 from payments.accounting.reports.payouts import PayoutSummary
 from payments.core import money
 from payments.core.money import Money
@@ -90,20 +91,29 @@ def payouts_csv(payouts: Iterable[PayoutSummary], *, exported_in: str) -> bytes:
 
 
 _MRR_AMOUNTS = ("opening", *MRR_MOVEMENTS, "closing")
+_RECURRING_FIGURES = ("arr", "average_contribution", "lifetime_value")
 RECURRING_COLUMNS = (
     *("month", "currency"),
     *(name for amount in _MRR_AMOUNTS for name in (amount, f"{amount}_minor")),
-    *("contributions", "supporters", "lost", "exported_in"),
+    *("contributions", "supporters", "lost", "churn_percent"),
+    *(name for amount in _RECURRING_FIGURES for name in (amount, f"{amount}_minor")),
+    "exported_in",
 )
 
 
-def recurring_csv(months: Iterable[MrrMonth], *, exported_in: str) -> bytes:
-    """Return one row for each month and currency: closing = opening + every movement."""
+def recurring_csv(months: Sequence[MrrMonth], *, exported_in: str) -> bytes:
+    """Return one row for each month and currency: closing = opening + every movement. What there
+    is too little of to say is empty.
+    """
     rows = []
-    for one in months:
+    for one, figures in zip(months, recurring_figures.by_month(months), strict=True):
         row: dict[str, object] = {"month": f"{one.month:%Y-%m}", "currency": one.currency}
         for name in _MRR_AMOUNTS:
             row |= _major_and_minor(name, getattr(one, name), one.currency)
         counts = {name: getattr(one, name) for name in ("contributions", "supporters", "lost")}
-        rows.append(row | counts | {"exported_in": exported_in})
+        share = f"{100 * figures.churned / figures.opening:.1f}" if figures.opening else ""
+        for name in _RECURRING_FIGURES:
+            if (amount := getattr(figures, name)) is not None:
+                row |= _major_and_minor(name, amount, one.currency)
+        rows.append(row | counts | {"churn_percent": share, "exported_in": exported_in})
     return to_csv(RECURRING_COLUMNS, rows)

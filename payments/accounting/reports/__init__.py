@@ -12,6 +12,7 @@ transactions           one line for each balance transaction, by keyset pages
 article_sums           what came by the articles gifts began from, where they are stored
 contribution_timeline  what happened to one contribution
 recurring              MRR, what subscriptions commit to, and what of it is at risk
+recurring_figures      ARR, churn, average and lifetime value, each defined in a sentence
 payouts                what went to the bank, reconciled line by line
 refunds_and_disputes   what was given or taken back, and what needs a response
 sources                net by campaign, renewals included

@@ -16,8 +16,9 @@ from payments.accounting.exports import csv_tables
 from payments.accounting.exports.files import export_filename
 from payments.accounting.mrr_rollforward import MRR_MOVEMENTS, MrrMonth
 from payments.accounting.payment_recovery import RecoveryMonth
-from payments.accounting.reports import recurring
+from payments.accounting.reports import recurring, recurring_figures
 from payments.accounting.reports.recurring import AtRiskSubscription, CommittedMrr
+from payments.accounting.reports.recurring_figures import RecurringFigures
 from payments.core import i18n
 from payments.core.calendar import first_of_month, months_before
 from payments.core.frequency import VARYING_AMOUNT, label
@@ -49,7 +50,7 @@ MOVEMENT_LABELS = {
     "paused": "Paused",
     "churn_voluntary": "Cancelled",
     "churn_involuntary": "Lost to failed payments",
-    "fx": "FX",
+    "fx": "Currency",
 }
 RISK_LABELS = {
     "past_due": "A payment failed and will be retried",
@@ -99,6 +100,8 @@ class RecurringPages(Controller):
             active_url="/finance/recurring",
             currencies=filters.currency_options(currency),
             committed=_committed_table(committed),
+            figures=_figures_table(recurring_figures.newest(mrr_months)),
+            definitions=recurring_figures.DEFINITIONS,
             several=format_count(several),
             several_failing=format_count(failing),
             rollforwards=[
@@ -159,6 +162,31 @@ def _committed_table(committed: Sequence[CommittedMrr]) -> Table:
     return table("committed", caption, columns, rows, empty="There is none.")
 
 
+def _figures_table(figures: Sequence[RecurringFigures]) -> Table:
+    rows = [
+        [
+            one.currency.upper(),
+            format_money(one.mrr, one.currency),
+            format_money(one.arr, one.currency),
+            format_count(one.supporters),
+            format_count(one.contributions),
+            _money_or(one.average_contribution, one.currency, EMPTY_CELL),
+            format_share(one.churned, one.opening),
+            _money_or(one.lifetime_value, one.currency, "too few to say"),
+        ]
+        for one in figures
+    ]
+    columns = ["Currency", "#MRR", "#ARR", "#Supporters", "#Contributions",
+               "#Average contribution", "#Churn", "#Lifetime value"]  # fmt: skip
+    month = f", {format_month(figures[0].month)}" if figures else ""
+    caption = f"Recurring revenue at the end of the last month{month}"
+    return table("figures", caption, columns, rows, empty="No month is over yet.")
+
+
+def _money_or(minor: int | None, currency: str, otherwise: str) -> str:
+    return otherwise if minor is None else format_money(minor, currency)
+
+
 async def _rollforward_chart(months: Sequence[MrrMonth]) -> dict[str, Any]:
     """Return the roll-forward of one currency, newest month first, and its closing in bars."""
     currency, newest = months[0].currency, months[0]
@@ -198,10 +226,11 @@ def _rollforward_table(months: Sequence[MrrMonth], currency: str) -> Table:
                 *(_change_or_empty(amount, currency) for amount in movements),
                 format_money(month.closing, currency),
                 format_count(month.contributions),
+                format_count(month.supporters),
             ]
         )
     labels = [f"#{MOVEMENT_LABELS[name]}" for name in MRR_MOVEMENTS]
-    columns = ["Month", "#Opening", *labels, "#Closing", "#Contributions"]
+    columns = ["Month", "#Opening", *labels, "#Closing", "#Contributions", "#Supporters"]
     return table(f"t-mrr-{currency}", f"How it moved, {currency.upper()}", columns, rows)
 
 

@@ -8,7 +8,7 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 
 from payments.accounting import cohort_retention, payment_recovery
-from payments.accounting.reports import recurring
+from payments.accounting.reports import recurring, recurring_figures
 from payments.infra.context import Context
 from payments.staff.api_tokens import TokenScope
 from payments.web.finance import filters
@@ -41,6 +41,23 @@ class MrrLine(msgspec.Struct, frozen=True):
     contributions: int
     supporters: int
     lost: int
+
+
+class FiguresLine(msgspec.Struct, frozen=True):
+    """The newest month of a currency: `arr` is twelve times `mrr`, `churned` what was cancelled or
+    lost to failed payments of `opening`. A `lifetime_value` is null where there are too few.
+    """
+
+    month: str
+    currency: str
+    mrr: int
+    arr: int
+    supporters: int
+    contributions: int
+    average_contribution: int | None
+    churned: int
+    opening: int
+    lifetime_value: int | None
 
 
 class CommittedLine(msgspec.Struct, frozen=True):
@@ -80,6 +97,7 @@ class Recurring(msgspec.Struct, frozen=True):
     """
 
     about: About
+    figures: Sequence[FiguresLine]
     months: Sequence[MrrLine]
     committed: Sequence[CommittedLine]
     cohorts: Sequence[CohortLine]
@@ -139,6 +157,7 @@ class RecurringApi(Controller):
             said = await about(ctx, session)
         return Recurring(
             about=said,
+            figures=shape_all(FiguresLine, recurring_figures.newest(months), month=month_of),
             months=shape_all(MrrLine, months, month=month_of),
             committed=shape_all(CommittedLine, committed),
             cohorts=[
