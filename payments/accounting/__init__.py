@@ -9,6 +9,7 @@ contribution_report  the figures of a period by currency, to read, print and mai
 correction_checks   the rules of corrections as SQL
 corrections         what colleagues move between accounts: proposed, approved, booked
 daily_totals        how much moved between two accounts on each day
+deferred_income     what was paid for several months counts in each of them
 exports             files for finance
 integrity           running the checks, their results and alerts
 integrity_checks    the rules as SQL

@@ -4,7 +4,7 @@ No tolerance, and no arithmetic between two currencies. A query returns one colu
 each row that breaks the rule, and is given a LIMIT by its caller.
 """
 
-from payments.accounting import correction_checks, daily_totals, mrr_rollforward
+from payments.accounting import correction_checks, daily_totals, deferred_income, mrr_rollforward
 from payments.infra import audit_log
 from payments.settlement.refunds import UNSUCCESSFUL_STATUSES
 
@@ -383,6 +383,10 @@ CHECKS = {
     "mrr_rollforward": (
         "recurring revenue of a month and all that changed it is what the next month begins with",
         MRR_ROLLFORWARD_SQL,
+    ),
+    "deferred_income": (
+        "what was paid for several months is earned, given back, or still deferred",
+        deferred_income.ROLLFORWARD_SQL,
     ),
     "audit_append_only": (
         "the audit of the staff can be added to and never changed",

@@ -120,6 +120,41 @@ def export_journal(
         sys.exit(EXIT_PROBLEMS)
 
 
+@export.command("deferred")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice([str(one) for one in JournalFormat if not one.is_statement]),
+    default="csv",
+    show_default=True,
+)
+@_period_option
+@_currency_option
+@_output_option
+def export_deferred(output_format: str, period: str, currency: str, output: Path | None) -> None:
+    """Deferred income by month: what was paid for several months, earned in each of them.
+
+    As figures (csv), or as a journal for an accounting program; of months that are over.
+    """
+    from payments.accounting.exports import files
+    from payments.accounting.reports import accrual
+
+    async def write(ctx: "Context") -> None:
+        chosen, code = _parse_period(ctx, period), _parse_currency(currency)
+        async with ctx.sessions() as session:
+            months = await accrual.months_begun(
+                session, ctx.settings.accounting_zoneinfo, chosen, today=_today(ctx), over=True
+            )
+        if months.since == months.until:
+            raise click.UsageError("--period: no month of it is over.")
+        with output_file(output) as out:
+            await files.write_deferred(
+                ctx, JournalFormat(output_format), months, out, currency=code
+            )
+
+    run_with_context(write)
+
+
 @export.command("payouts")
 @click.option("--period", default="all", show_default=True, help=f"{PERIOD_FORMS}.")
 @_currency_option

@@ -9,6 +9,7 @@ account_map         our accounts' names in accounting programs, each version
 program_rules       which names and settings those programs accept
 journal_format      the programs that a file is made for
 journals            the ledger under a program's names, a journal a day
+deferred_journals   deferred income, a journal a month
 csv_journals        for Xero and QuickBooks Online
 datev               for DATEV
 plain_text          for beancount and hledger

@@ -19,19 +19,23 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.accounting.exports import csv_cells, program_rules
 from payments.accounting.exports.journal_format import Program
-from payments.accounting.exports.program_rules import SETTING_PREFIX, SETTINGS, Names
+from payments.accounting.exports.program_rules import (
+    MAPPED_ACCOUNTS,
+    SETTING_PREFIX,
+    SETTINGS,
+    Names,
+)
 from payments.core.errors import InvalidField, PaymentsError
 from payments.infra import audit_log, db
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
-from payments.ledger.posting_rules import LedgerAccount
 
 MAX_FILE_BYTES = 64 * 1024
 HISTORY_SHOWN = 100
 _LOCK_KEY = 0x6163636D6170  # "accmap": whoever holds this advisory lock may save a version
 _ROW_COLUMN = "account"
 _ROWS = (
-    *LedgerAccount,
+    *MAPPED_ACCOUNTS,
     *(SETTING_PREFIX + name for name in dict.fromkeys(name for _, name in SETTINGS)),
 )
 

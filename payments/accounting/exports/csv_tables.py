@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
+from payments.accounting import deferred_income
 from payments.accounting.exports.csv_cells import escape_formula
 from payments.accounting.mrr_rollforward import MRR_MOVEMENTS, MrrMonth
 from payments.accounting.reports import recurring_figures
@@ -117,3 +118,33 @@ def recurring_csv(months: Sequence[MrrMonth], *, exported_in: str) -> bytes:
                 row |= _major_and_minor(name, amount, one.currency)
         rows.append(row | counts | {"churn_percent": share, "exported_in": exported_in})
     return to_csv(RECURRING_COLUMNS, rows)
+
+
+DEFERRED_COLUMNS = (
+    *("month", "currency", "account"),
+    *(column for name in deferred_income.AMOUNTS for column in (name, f"{name}_minor")),
+    "exported_in",
+)
+
+
+def deferred_csv(rows: Iterable[deferred_income.DeferredMonth], *, exported_in: str) -> bytes:
+    """Return deferred income by month, currency and account of income."""
+    return to_csv(
+        DEFERRED_COLUMNS,
+        (
+            {
+                "month": f"{row.month:%Y-%m}",
+                "currency": row.currency,
+                "account": row.account,
+                **{
+                    column: cell
+                    for name in deferred_income.AMOUNTS
+                    for column, cell in _major_and_minor(
+                        name, getattr(row, name), row.currency
+                    ).items()
+                },
+                "exported_in": exported_in,
+            }
+            for row in rows
+        ),
+    )

@@ -12,9 +12,11 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import IO
 from zoneinfo import ZoneInfo
 
+from payments.accounting import deferred_income
 from payments.accounting.exports import (
     ProgressCallback,
     account_map,
+    csv_tables,
     journals,
     ledger_entries,
     program_files,
@@ -123,6 +125,44 @@ async def write_journal(
             await account_map.current_names(session),
             currency=currency,
             description=description,
+        )
+    suffix, data = program_files.to_one_file(made)
+    out.write(data)
+    return suffix
+
+
+async def write_deferred(
+    ctx: Context,
+    journal_format: JournalFormat,
+    months: Period,
+    out: IO[bytes],
+    *,
+    currency: str | None,
+) -> str:
+    """Write the journal of deferred income of whole months. Returns the name's ending.
+
+    Raises as `write_journal` does, and InvalidField for a bank statement.
+    """
+    zone = ctx.settings.accounting_zoneinfo
+    description = f"deferred {Filters(months, currency=currency).describe()} zone={zone.key}"
+    async with ctx.sessions() as session:
+        if journal_format is JournalFormat.CSV:
+            assert months.since is not None
+            assert months.until is not None
+            rows = await deferred_income.by_month(
+                session, zone, since=months.since, until=months.until, currency=currency
+            )
+            out.write(csv_tables.deferred_csv(rows, exported_in=description))
+            return ".csv"
+        made = await program_files.make(
+            session,
+            zone,
+            journal_format,
+            months,
+            await account_map.current_names(session),
+            currency=currency,
+            description=description,
+            deferred=True,
         )
     suffix, data = program_files.to_one_file(made)
     out.write(data)

@@ -7,7 +7,7 @@ of lines for each ledger entry instead (`ledger_entries`). `program_files` write
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting.exports.journal_format import Program
-from payments.accounting.exports.program_rules import BANK, PROGRAM_LABELS, Names
+from payments.accounting.exports.program_rules import BANK, DEFERRED_INCOME, PROGRAM_LABELS, Names
 from payments.accounting.reports.period import Period
 from payments.core.errors import PaymentsError
 from payments.ledger.posting_rules import LedgerAccount
@@ -24,7 +24,7 @@ from payments.ledger.posting_rules import LedgerAccount
 BALANCE_ACCOUNTS = (
     LedgerAccount.STRIPE, LedgerAccount.RESERVED, LedgerAccount.PREFUNDING, LedgerAccount.ISSUING,
     LedgerAccount.HELD, LedgerAccount.IN_TRANSIT, LedgerAccount.BANK, LedgerAccount.CLEARING,
-    LedgerAccount.SUSPENSE,
+    LedgerAccount.SUSPENSE, DEFERRED_INCOME,
 )  # fmt: skip
 
 
@@ -52,11 +52,12 @@ class Journal:
     day: date
     currency: str
     movements: Sequence[Movement]
+    series: str = "RP"  # what its number begins with
 
     @property
     def name(self) -> str:
         """The journal's number in the accountant's program."""
-        return f"RP-{self.day:%Y%m%d}-{self.currency.upper()}"
+        return f"{self.series}-{self.day:%Y%m%d}-{self.currency.upper()}"
 
     @property
     def lines(self) -> list[tuple[str, int]]:
@@ -165,8 +166,7 @@ def rename(journals: Sequence[Journal], names: Names, program: Program) -> list[
             "Nothing was written. Finance names accounts on the page Accounts."
         )
     renamed = [
-        Journal(journal.day, journal.currency, _rename_all(journal.movements, named))
-        for journal in journals
+        replace(journal, movements=_rename_all(journal.movements, named)) for journal in journals
     ]
     return [journal for journal in renamed if journal.movements]
 

@@ -16,8 +16,7 @@ from payments.accounting.exports.journals import (
     Journal,
 )
 from payments.accounting.exports.program_amounts import all_decimals
-from payments.accounting.exports.program_rules import Names, setting
-from payments.ledger.posting_rules import LedgerAccount
+from payments.accounting.exports.program_rules import MAPPED_ACCOUNTS, Names, setting
 
 SUFFIXES = {JournalFormat.BEANCOUNT: "beancount", JournalFormat.HLEDGER: "journal"}
 OPENED_ON = date(2010, 1, 1)  # before anything was paid through Stripe; the same in every download
@@ -32,8 +31,9 @@ def plain_text(
     before: Balances,
     until: date,
     description: str,
+    prefix: str = "",
 ) -> dict[str, bytes]:
-    """Return the files by name.
+    """Return the files by name; `prefix` begins the names of what the accounts are not.
 
     `before` is what accounts held before the first day, `until` the day after the last one.
     """
@@ -44,7 +44,7 @@ def plain_text(
     if balances and journals:
         # The day before the month of the first journal, so that a month sums up by itself.
         day = journals[0].day.replace(day=1) - timedelta(days=1)
-        name = f"opening-{journals[0].day:%Y-%m}.{suffix}"
+        name = f"{prefix}opening-{journals[0].day:%Y-%m}.{suffix}"
         files[name] = _opening(balances, names, day, is_hledger=is_hledger)
     for month, group in groupby(journals, key=lambda journal: journal.day.replace(day=1)):
         of_month = list(group)
@@ -52,11 +52,11 @@ def plain_text(
         lines = [*_head(description), *_transactions(of_month, is_hledger=is_hledger)]
         _add_up(balances, of_month, known)
         lines += _assertions(balances, min(next_month, until), is_hledger=is_hledger)
-        files[f"{month:%Y-%m}.{suffix}"] = _joined(lines)
+        files[f"{prefix}{month:%Y-%m}.{suffix}"] = _joined(lines)
     main = _head(description) + [
         f"include {name}" if is_hledger else f'include "{name}"' for name in files
     ]
-    return {f"main.{suffix}": _joined(main), **files}
+    return {f"{prefix}main.{suffix}": _joined(main), **files}
 
 
 def _head(description: str) -> list[str]:
@@ -68,7 +68,7 @@ def _joined(lines: Sequence[str]) -> bytes:
 
 
 def _accounts(names: Names, *, is_hledger: bool) -> bytes:
-    used = {names[Program.PLAIN][account] for account in LedgerAccount}
+    used = {names[Program.PLAIN][account] for account in MAPPED_ACCOUNTS}
     used.add(setting(names, Program.PLAIN, "opening_balances"))
     return _joined([
         *_head("the accounts, which several months share"),
@@ -90,7 +90,7 @@ def _renamed_balances(before: Balances, known: Mapping[str, str]) -> dict[tuple[
 
 def _with_balance(known: Mapping[str, str]) -> set[str]:
     """Return the names whose balance is stated: those of no account of income or expense."""
-    others = {known[account] for account in LedgerAccount if account not in BALANCE_ACCOUNTS}
+    others = {known[account] for account in MAPPED_ACCOUNTS if account not in BALANCE_ACCOUNTS}
     return {known[account] for account in BALANCE_ACCOUNTS} - others
 
 

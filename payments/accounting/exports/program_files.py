@@ -15,6 +15,7 @@ from payments.accounting.exports import (
     ZIP_TIMESTAMP,
     csv_journals,
     datev,
+    deferred_journals,
     journals,
     plain_text,
     program_rules,
@@ -39,26 +40,35 @@ async def make(
     *,
     currency: str | None,
     description: str,
+    deferred: bool = False,
 ) -> ProgramFiles:
     """Return the files of a period for a program, by name. Not for JournalFormat.CSV.
 
-    Raises InvalidField where several currencies moved and the program takes one, ProgramRefuses.
+    `deferred` is the journal of deferred income instead, of a period of whole months. Raises
+    InvalidField where several currencies moved and the program takes one, ProgramRefuses.
     """
     program = journal_format.program
     if program is not None and not journal_format.is_statement:
         _ensure_settings(names, program)
+    if journal_format.is_statement and deferred:
+        raise InvalidField(
+            "format: a bank statement has no deferred income. Choose a journal.", field="format"
+        )
     if journal_format.is_statement:
         lines = await statements.list_lines(session, zone, period, currency=currency)
         code = _only_currency(journal_format, {line.currency for line in lines})
         return _named(journal_format, period, code, statements.render(journal_format, lines, names))
     assert program is not None
-    built = journals.rename(
-        await journals.build(session, zone, period, currency=currency), names, program
-    )
+    build = deferred_journals.build if deferred else journals.build
+    built = journals.rename(await build(session, zone, period, currency=currency), names, program)
     if program is Program.PLAIN:
-        return await _plain_text(
-            session, zone, journal_format, period, built, names,
-            currency=currency, description=description,
+        before = {}
+        if period.since is not None:
+            read = deferred_journals.balances_before if deferred else journals.balances_before
+            before = await read(session, zone, period.since, currency=currency)
+        return _plain_text(
+            journal_format, period, built, names,
+            before=before, description=description, prefix="deferred-" if deferred else "",
         )  # fmt: skip
     code = _only_currency(journal_format, {journal.currency for journal in built})
     write = {Program.XERO: csv_journals.xero, Program.QBO: csv_journals.qbo,
@@ -78,20 +88,16 @@ def to_one_file(files: ProgramFiles) -> tuple[str, bytes]:
     return ".zip", packed.getvalue()
 
 
-async def _plain_text(
-    session: AsyncSession,
-    zone: ZoneInfo,
+def _plain_text(
     journal_format: JournalFormat,
     period: Period,
     built: Sequence[Journal],
     names: Names,
     *,
-    currency: str | None,
+    before: plain_text.Balances,
     description: str,
+    prefix: str,
 ) -> ProgramFiles:
-    before = {}
-    if period.since is not None:
-        before = await journals.balances_before(session, zone, period.since, currency=currency)
     if not built:
         raise ProgramRefuses(_EMPTY)
     after_last = built[-1].day + timedelta(days=1)
@@ -102,6 +108,7 @@ async def _plain_text(
         before=before,
         until=period.until or after_last,
         description=description,
+        prefix=prefix,
     )
 
 

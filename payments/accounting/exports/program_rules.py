@@ -22,6 +22,9 @@ PLAIN_ROOTS = ("Assets", "Liabilities", "Equity", "Income", "Expenses")
 # The account of the money at the bank. Where it has no name, the bank's own statement brings these
 # lines, and a payout stays in transit until that statement is booked.
 BANK = LedgerAccount.BANK
+# No account of the books: what was paid for months to come, in the journal of deferred income.
+DEFERRED_INCOME = "deferred:income"
+MAPPED_ACCOUNTS = (*LedgerAccount, DEFERRED_INCOME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ SETTINGS: Mapping[tuple[Program, str], Setting] = {
         "Opening balances", _ANY_NAME, "the account they come from", "Equity:Opening-Balances"
     ),
 }  # fmt: skip
-DEFAULT_PLAIN_NAMES: Mapping[LedgerAccount, str] = {
+DEFAULT_PLAIN_NAMES: Mapping[str, str] = {
+    DEFERRED_INCOME: "Liabilities:Deferred-Income",
     LedgerAccount.STRIPE: "Assets:Stripe:Balance",
     LedgerAccount.RESERVED: "Assets:Stripe:Reserved",
     LedgerAccount.PREFUNDING: "Assets:Stripe:Prefunding",
@@ -163,7 +167,7 @@ def _problem(names: Names, program: Program, key: str, value: str) -> str:
         return f'"{value}" begins as a formula of a spreadsheet does'
     if key.startswith(SETTING_PREFIX):
         return _setting_problem(program, key.removeprefix(SETTING_PREFIX), value)
-    if key not in tuple(LedgerAccount):
+    if key not in MAPPED_ACCOUNTS:
         return "there is no such account"
     return _NAME_RULES[program](key, value, names)
 

@@ -5,6 +5,7 @@ period                 the time a report is about
 period_totals          the same figures of any days, by currency
 monthly                gross, fees, refunds and net by month, from the daily totals
 stripe_balance         what Stripe held, and all that moved it in a month
+accrual                what was earned in a month, beside what was received
 variance               why net differs between two periods, summing exactly
 figure_sql             what gross, fees, refunds, disputes and change of balance are, in SQL
 transaction_filters    which balance transactions a list or file is about

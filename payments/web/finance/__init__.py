@@ -4,6 +4,7 @@ account_map           what accounts are called in accounting programs
 audit_log             who did what, when and why
 approvals             what waits for a second colleague
 corrections           what colleagues moved between accounts; the forms
+deferred              cash beside accrual, what is still to be earned
 disputes              the rate, deadlines, and the answer to one
 event_endpoints       where our events go, and their log
 exports               the transactions as CSV or XLSX, journals
@@ -40,6 +41,7 @@ from payments.web.finance.account_map import AccountMapPages
 from payments.web.finance.approvals import ApprovalPage
 from payments.web.finance.audit_log import AuditLogPage
 from payments.web.finance.corrections import CorrectionPages
+from payments.web.finance.deferred import DeferredPages
 from payments.web.finance.disputes import DisputePages
 from payments.web.finance.event_endpoints import EventEndpointPages
 from payments.web.finance.exports import ExportPages
@@ -73,6 +75,7 @@ def routes() -> list[ControllerRouterHandler]:
         RefundAndDisputePages,
         DisputePages,
         SourcePages,
+        DeferredPages,
         ExportPages,
         RecordFilePages,
         AccountMapPages,

@@ -12,7 +12,13 @@ from litestar.response import Redirect
 from payments.accounting.exports import account_map, program_rules
 from payments.accounting.exports.account_map import AccountMapVersion, MapChanged
 from payments.accounting.exports.journal_format import Program
-from payments.accounting.exports.program_rules import PROGRAM_LABELS, SETTING_PREFIX, Names
+from payments.accounting.exports.program_rules import (
+    DEFERRED_INCOME,
+    MAPPED_ACCOUNTS,
+    PROGRAM_LABELS,
+    SETTING_PREFIX,
+    Names,
+)
 from payments.accounting.exports.statements import LABELS
 from payments.core.errors import InvalidField, NotFound, PaymentsError
 from payments.infra.context import Context
@@ -140,7 +146,7 @@ async def _render(
         accounts=[
             {
                 "key": str(account),
-                "label": LABELS[account],
+                "label": _label(account),
                 "cells": [
                     {
                         "name": f"{program}{FIELD_SEPARATOR}{account}",
@@ -150,7 +156,7 @@ async def _render(
                     for program in Program
                 ],
             }
-            for account in LedgerAccount
+            for account in MAPPED_ACCOUNTS
         ],
         settings=_settings(shown),
         based_on=versions[0].id if versions else 0,
@@ -160,6 +166,12 @@ async def _render(
     )
     response.status_code = 200 if error is None else error.status
     return response
+
+
+def _label(account: str) -> str:
+    if account == DEFERRED_INCOME:
+        return "Deferred income: paid for months to come"
+    return LABELS[LedgerAccount(account)]
 
 
 def _settings(shown: Names) -> list[dict[str, object]]:

@@ -27,6 +27,7 @@ NAVIGATION = (
     ("/finance/report", "Report"),
     ("/finance/transactions", "Transactions"),
     ("/finance/recurring", "Recurring"),
+    ("/finance/deferred", "Deferred income"),
     ("/finance/payouts", "Payouts"),
     ("/finance/refunds", "Refunds and disputes"),
     ("/finance/sources", "Sources"),

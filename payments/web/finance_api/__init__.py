@@ -6,6 +6,7 @@ answers               what every answer has: how fresh it is
 audit                 the audit log
 books                 periods, packs, late entries, corrections
 cursors               where the next page of a list begins
+deferred              what was received and what was earned
 description           the OpenAPI document, for those with a token
 journals              accounts, sums of the journals, their files
 movements             transactions, one contribution, payouts
@@ -28,6 +29,7 @@ from litestar.types import ControllerRouterHandler
 from payments.web.finance_api.approvals import ApprovalsApi
 from payments.web.finance_api.audit import AuditApi
 from payments.web.finance_api.books import BooksApi
+from payments.web.finance_api.deferred import DeferredApi
 from payments.web.finance_api.description import make_handler
 from payments.web.finance_api.journals import JournalsApi
 from payments.web.finance_api.movements import MovementsApi
@@ -44,6 +46,7 @@ HANDLERS: tuple[ControllerRouterHandler, ...] = (
     SourcesApi,
     VarianceApi,
     RecurringApi,
+    DeferredApi,
     MovementsApi,
     RefundsAndDisputesApi,
     BooksApi,
