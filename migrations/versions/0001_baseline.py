@@ -82,6 +82,7 @@ def upgrade() -> None:
     report_views()
     paid_period_functions()
     daily_totals_functions()
+    deferred_income_functions()
     create_job_engine()
     take_no_statistics_of_persons()
 
@@ -91,6 +92,7 @@ def downgrade() -> None:
     op.execute("DROP VIEW returned_money, posted_transactions, booked_entries, paid_periods")
     op.execute("""
         DROP FUNCTION
+            deferred_months(date, date, text), earned_part(bigint, int, int, boolean),
             daily_totals_now(text), income_daily_sums(bigint, bigint, date, boolean, text),
             earliest_occurrence(date, text), booked_at(timestamptz, date, text),
             is_booked_from(timestamptz, date, date, text),
@@ -883,6 +885,152 @@ def take_no_statistics_of_persons() -> None:
 
 
 # --- the job engine -------------------------------------------------------------------------------
+
+
+def deferred_income_functions() -> None:
+    """Create what is earned of an amount after some of its parts, and deferred income by month
+    (`accounting.deferred_income`); both days are first days of a month.
+    """
+    op.execute("""
+        CREATE FUNCTION earned_part(amount bigint, elapsed int, parts int, is_by_day boolean)
+        RETURNS bigint LANGUAGE sql IMMUTABLE
+        RETURN CASE WHEN elapsed >= parts THEN amount
+                    WHEN is_by_day THEN amount * elapsed / parts
+                    ELSE amount / parts * elapsed END
+    """)
+    op.execute("""
+        CREATE FUNCTION deferred_months(since date, until date, zone text)
+        RETURNS TABLE (month date, currency varchar, account varchar, opening bigint,
+                       received bigint, released bigint, refunded bigint, disputed bigint,
+                       closing bigint)
+        LANGUAGE sql STABLE AS $$
+        WITH
+        payments AS (
+            SELECT e.seq, bt.charge, e.currency, e.credit AS account, e.amount,
+                   CAST(date_trunc('month', booked_at(e.occurred_at, e.booked_on, zone)) AS date)
+                       AS booked_month,
+                   CAST(e.occurred_at AT TIME ZONE zone AS date) AS starts_on,
+                   coalesce(link.interval_unit,
+                            CASE e.credit WHEN 'income:annual' THEN 'year' ELSE 'month' END)
+                       AS unit,
+                   coalesce(link.interval_count, 1) AS interval_count
+              FROM booked_entries e
+              JOIN balance_transactions bt ON bt.id = e.balance_transaction
+              LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
+              LEFT JOIN payment_intent_links link
+                ON link.stripe_payment_intent_id = c.stripe_payment_intent_id
+             WHERE e.credit IN ('income:annual', 'income:periodic')
+               AND e.occurred_at >= (SELECT earliest_occurrence(
+                       CAST(since - interval '60 months' AS date), zone))
+               AND is_booked_before(e.occurred_at, e.booked_on, until, zone)
+        ),
+        deferred_payments AS (
+            SELECT *,
+                   CASE unit WHEN 'year' THEN 12 * interval_count WHEN 'month' THEN interval_count
+                             WHEN 'week' THEN 7 * interval_count ELSE interval_count END AS parts,
+                   unit IN ('week', 'day') AS is_by_day
+              FROM payments
+             WHERE unit = 'year'
+                OR unit = 'month' AND interval_count > 1
+                OR unit = 'week' AND interval_count > 4
+                OR unit = 'day' AND interval_count > 31
+        ),
+        returns AS (
+            SELECT payment.seq,
+                   greatest(payment.booked_month, CAST(date_trunc('month',
+                       booked_at(e.occurred_at, e.booked_on, zone)) AS date)) AS month,
+                   sum(CASE 'refunds' WHEN e.debit THEN e.amount WHEN e.credit THEN -e.amount
+                       ELSE 0 END) AS refunds,
+                   sum(CASE 'disputes' WHEN e.debit THEN e.amount WHEN e.credit THEN -e.amount
+                       ELSE 0 END) AS disputes
+              FROM deferred_payments payment
+              JOIN balance_transactions bt ON bt.charge = payment.charge
+              JOIN booked_entries e
+                ON e.balance_transaction = bt.id AND e.currency = payment.currency
+             WHERE ('refunds' IN (e.debit, e.credit) OR 'disputes' IN (e.debit, e.credit))
+               AND is_booked_before(e.occurred_at, e.booked_on, until, zone)
+             GROUP BY 1, 2
+        ),
+        last_returns AS (
+            SELECT seq, max(month) AS month FROM returns GROUP BY seq
+        ),
+        payment_months AS (
+            SELECT payment.seq, payment.currency, payment.account, payment.amount, payment.parts,
+                   payment.is_by_day,
+                   of.month,
+                   of.month = payment.booked_month AS is_received,
+                   elapsed.until_now,
+                   CASE WHEN of.month = payment.booked_month THEN 0 ELSE elapsed.until_before END
+                       AS until_before,
+                   coalesce(returns.refunds, 0) AS refunds,
+                   coalesce(returns.disputes, 0) AS disputes,
+                   coalesce(sum(returns.refunds + returns.disputes) OVER (
+                       PARTITION BY payment.seq ORDER BY of.month), 0) AS returned
+              FROM deferred_payments payment
+              LEFT JOIN last_returns ON last_returns.seq = payment.seq
+             CROSS JOIN LATERAL (
+                   SELECT CAST(first_of_month AS date) AS month
+                     FROM generate_series(
+                          payment.booked_month,
+                          least(CAST(until - interval '1 month' AS date),
+                                greatest(payment.booked_month,
+                                         payment.starts_on + CASE WHEN payment.is_by_day
+                                             THEN make_interval(days => payment.parts)
+                                             ELSE make_interval(months => payment.parts) END,
+                                         last_returns.month)),
+                          interval '1 month') AS first_of_month) AS of
+             CROSS JOIN LATERAL (
+                   SELECT CASE WHEN payment.is_by_day THEN of.month - payment.starts_on
+                               ELSE CAST(12 * (extract(year FROM of.month)
+                                               - extract(year FROM payment.starts_on))
+                                         + extract(month FROM of.month)
+                                         - extract(month FROM payment.starts_on) AS int)
+                           END AS before,
+                          CASE WHEN payment.is_by_day
+                               THEN CAST(of.month + interval '1 month' AS date) - of.month
+                               ELSE 1 END AS of_month) AS parts_by
+             CROSS JOIN LATERAL (
+                   SELECT least(payment.parts, greatest(0, parts_by.before)) AS until_before,
+                          least(payment.parts, greatest(0, parts_by.before + parts_by.of_month))
+                              AS until_now) AS elapsed
+              LEFT JOIN returns ON returns.seq = payment.seq AND returns.month = of.month
+        ),
+        -- What was left of a payment before this month, after its refunds, and its disputes.
+        payments_left AS (
+            SELECT *,
+                   CAST(amount - returned + refunds + disputes AS bigint) AS before,
+                   CAST(amount - returned + disputes AS bigint) AS after_refunds,
+                   CAST(amount - returned AS bigint) AS after_disputes
+              FROM payment_months
+             WHERE month >= since
+        ),
+        payments_deferred AS (
+            SELECT *,
+                   before - earned_part(before, until_before, parts, is_by_day) AS deferred_before,
+                   after_refunds - earned_part(after_refunds, until_before, parts, is_by_day)
+                       AS deferred_after_refunds,
+                   after_disputes - earned_part(after_disputes, until_before, parts, is_by_day)
+                       AS deferred_after_disputes,
+                   after_disputes - earned_part(after_disputes, until_now, parts, is_by_day)
+                       AS deferred_now
+              FROM payments_left
+        ),
+        deferred_months AS (
+            SELECT month, currency, account,
+                   CAST(coalesce(sum(deferred_before) FILTER (WHERE NOT is_received), 0) AS bigint)
+                       AS opening,
+                   CAST(coalesce(sum(amount) FILTER (WHERE is_received), 0) AS bigint) AS received,
+                   CAST(sum(deferred_after_disputes - deferred_now) AS bigint) AS released,
+                   CAST(sum(deferred_before - deferred_after_refunds) AS bigint) AS refunded,
+                   CAST(sum(deferred_after_refunds - deferred_after_disputes) AS bigint)
+                       AS disputed,
+                   CAST(sum(deferred_now) AS bigint) AS closing
+              FROM payments_deferred
+             GROUP BY month, currency, account
+        )
+        SELECT * FROM deferred_months
+        $$
+    """)
 
 
 def create_job_engine() -> None:

@@ -91,7 +91,11 @@ PAGES = {
 }  # fmt: skip
 STAFF_ACCESS = Path(__file__).with_name("staff_access.txt")
 # What an administrator sees without the parameters it needs, or right after signing in.
-STAFF_STATUSES = {"GET /finance/journal": (422,), "GET /staff/confirm": (303,)}
+STAFF_STATUSES = {
+    "GET /finance/journal": (422,),
+    "GET /finance/deferred/journal": (422,),
+    "GET /staff/confirm": (303,),
+}
 POLICY = {route: whose for whose, routes in PAGES.items() for route in routes}
 
 
