@@ -80,6 +80,18 @@ def _newest_first() -> Select[int, str, datetime, date, str, str, int, str]:
     )  # fmt: skip
 
 
+async def count_booked_in(session: AsyncSession, since: date | None, until: date | None) -> int:
+    """Return how many transactions are booked late from a day up to another; None is open."""
+    query = select(func.count(func.distinct(LedgerEntry.balance_transaction))).join(
+        LateEntry, LateEntry.seq == LedgerEntry.seq
+    )
+    if since is not None:
+        query = query.where(LateEntry.booked_on >= since)
+    if until is not None:
+        query = query.where(LateEntry.booked_on < until)
+    return await session.scalar(query) or 0
+
+
 async def release(
     session: AsyncSession, booked_on: date, *, occurred_since: date | None, zone: str
 ) -> None:

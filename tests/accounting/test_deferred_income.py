@@ -125,16 +125,17 @@ async def read_from_stripe(room: Newsroom) -> list[Paid]:
     moved = await stripe.balance_transactions.list_async({"limit": 100, "expand": ["data.source"]})
     found: dict[str, Paid] = {}
     returns: list[tuple[str, date, int]] = []
-    async for one in moved.auto_paging_iter():
-        day = datetime.fromtimestamp(one.created, UTC).astimezone(zone).date()
-        source: Any = one.source
-        if one.type == "charge":
+    movement: Any
+    async for movement in moved.auto_paging_iter():
+        day = datetime.fromtimestamp(movement.created, UTC).astimezone(zone).date()
+        source, amount = movement.source, movement.amount
+        if movement.type == "charge":
             interval, count = intervals[source.customer]
             parts = count * {"year": 12, "month": 1, "day": 1}[interval]
             over = shares(day, parts, interval == "day")
-            found[source.id] = Paid(one.amount, day.replace(day=1), over, interval == "day")
-        elif one.type == "refund" or one.reporting_category in ("dispute", "dispute_reversal"):
-            returns.append((source.charge, day.replace(day=1), -one.amount))
+            found[source.id] = Paid(amount, day.replace(day=1), over, interval == "day")
+        elif movement.reporting_category in ("refund", "dispute", "dispute_reversal"):
+            returns.append((source.charge, day.replace(day=1), -amount))
     for charge, month, amount in returns:
         found[charge].returned[month] += amount
     return list(found.values())

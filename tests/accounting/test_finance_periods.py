@@ -293,6 +293,13 @@ async def test_what_comes_late_is_listed_with_the_month_it_belongs_to(
     (row,) = (row for row in (await ada.opens(LIST)).cells if row[0] == fee_id)
     assert row[1:4] == ["2026-11-30 23:50", "belongs to November 2026 by its time", "December 2026"]
     assert row[5] == "$1.50"
+    december = await ada.opens("/finance/transactions?period=2026-12")
+    (line,) = (row for row in december.cells if row[0].startswith("2026-11-30 23:50"))
+    assert line[0] == "2026-11-30 23:50, late: counts in December 2026"
+    assert ", late:" not in (await ada.opens("/finance/transactions?period=2026-11")).text
+    mark = "belong to months that were closed before they came: 1"
+    assert mark in (await ada.opens("/finance?period=2026-12")).text
+    assert "closed before they came" not in (await ada.opens("/finance?period=2026-11")).text
 
 
 async def test_closing_and_taking_away_ask_for_a_fresh_proof(

@@ -86,9 +86,10 @@ _TIMELINE = text(
         SELECT charged_at, 3, 'charge', status, stripe_charge_id, amount, currency
           FROM its_charges
          UNION ALL
-        SELECT occurred_at, 4, 'posting', credit || ' → ' || debit, balance_transaction,
-               amount, currency
-          FROM ledger_entries
+        SELECT occurred_at, 4, 'posting',
+               credit || ' → ' || debit || coalesce(', late: counted on ' || booked_on, ''),
+               balance_transaction, amount, currency
+          FROM booked_entries
          WHERE contribution_id = :id
          UNION ALL
         SELECT created, 5, 'event', type, stripe_events.id, NULL, NULL

@@ -92,15 +92,17 @@ _ITEMS = text(
            bt.fee,
            item.net,
            CASE WHEN bt.currency = item.currency THEN bt.net END,
-           item.currency
+           item.currency,
+           late.booked_on
       FROM payout_transactions item
       LEFT JOIN balance_transactions bt ON bt.id = item.balance_transaction
       LEFT JOIN LATERAL (
-          SELECT contribution_id
+          SELECT contribution_id, seq
             FROM ledger_entries
            WHERE balance_transaction = bt.id
            ORDER BY seq
            LIMIT 1) e ON true
+      LEFT JOIN late_entries late ON late.seq = e.seq
      WHERE item.stripe_payout_id = :id
        AND item.balance_transaction IS DISTINCT FROM (
            SELECT balance_transaction FROM payouts WHERE stripe_payout_id = :id)
@@ -174,6 +176,7 @@ class PayoutItem:
     listed_net: int
     recorded_net: int | None
     currency: str
+    counted_on: date | None  # of a late one: the day on which reports count it
 
     @property
     def matches(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
@@ -30,6 +30,7 @@ class RefundRow:
     stripe_refund_id: str | None
     failure_reason: str | None
     contribution_id: str | None
+    counted_on: date | None  # of one that came late for a closed month: the day that counts it
 
 
 async def list_refunds(
@@ -62,7 +63,11 @@ async def list_refunds(
     )
     query = f"""
     SELECT r.id, r.requested_at, r.status, r.amount, r.currency, r.reason, staff.name,
-           r.stripe_refund_id, r.failure_reason, link.contribution_id
+           r.stripe_refund_id, r.failure_reason, link.contribution_id,
+           (SELECT max(late.booked_on)
+              FROM late_entries late
+              JOIN ledger_entries e USING (seq)
+             WHERE e.balance_transaction = r.balance_transaction)
       FROM refunds r
       LEFT JOIN staff ON staff.id = r.requested_by
       LEFT JOIN charges c ON c.stripe_charge_id = r.stripe_charge_id

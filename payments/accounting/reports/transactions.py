@@ -8,7 +8,7 @@ A page is found by its cursor, never by counting, so the last one is as quick as
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
@@ -43,6 +43,7 @@ class Transaction:
     charge: str | None
     debit: str
     credit: str
+    counted_on: date | None  # of a late one: its month was closed, so reports count it on this day
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ async def list_page(
     SELECT bt.seq, bt.id, {TYPE_SQL} AS type, bt.occurred_at, bt.currency,
            bt.amount, bt.fee, bt.net, bt.charged_amount, bt.charged_currency,
            coalesce(bt.frequency, 'none'), bt.campaign,
-           bt.contribution_id, bt.charge, bt.debit, bt.credit
+           bt.contribution_id, bt.charge, bt.debit, bt.credit, bt.booked_on
       FROM posted_transactions bt
      WHERE {conditions}
      ORDER BY bt.occurred_at DESC, bt.id DESC
@@ -217,7 +218,9 @@ def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, o
 
 @dataclass(frozen=True, slots=True)
 class CorrectionLine:
-    """A correction in the books, in minor units: it moves no balance at Stripe."""
+    """A correction in the books, in minor units: it moves no balance at Stripe. A late one is
+    booked on the first open day, because the month of its transaction was closed.
+    """
 
     transaction_id: str
     booked_at: datetime
@@ -225,6 +228,7 @@ class CorrectionLine:
     debit: str
     credit: str
     amount: int
+    is_late: bool
 
 
 async def list_corrections(
@@ -236,7 +240,9 @@ async def list_corrections(
         text(
             f"""
     SELECT bt.id, booked_at(e.occurred_at, e.booked_on, :zone) AT TIME ZONE :zone,
-           e.currency, e.debit, e.credit, e.amount
+           e.currency, e.debit, e.credit, e.amount,
+           e.booked_on IS NOT NULL OR date_trunc('month', e.occurred_at AT TIME ZONE :zone)
+               > date_trunc('month', bt.occurred_at AT TIME ZONE :zone)
       FROM {CORRECTIONS_SQL}
      WHERE {conditions}
      ORDER BY e.seq DESC

@@ -10,7 +10,7 @@ from typing import Any
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from payments.accounting import integrity
+from payments.accounting import integrity, late_entries
 from payments.accounting.reports import monthly, period_totals
 from payments.accounting.reports.monthly import MonthlyTotal
 from payments.accounting.reports.period import Period
@@ -63,6 +63,7 @@ class OverviewPages(Controller):
             of_year_before = (
                 await period_totals.by_currency(session, zone, year_before) if year_before else {}
             )
+            late = await late_entries.count_booked_in(session, of_period.since, of_period.until)
             checks = await integrity.latest_results(session)
         drawn_currency = currency or _main_currency(totals, ctx.settings.default_currency)
         drawn = [total for total in totals if total.currency == drawn_currency]
@@ -82,6 +83,7 @@ class OverviewPages(Controller):
                 for code, total in of_days.items()
                 if currency in (None, code)
             ],
+            late=format_count(late) if late else "",
             year_before=year_before.words if year_before else "",
             transactions_url=f"/finance/transactions{transactions_query}",
             variance_url=f"/finance/why{variance_query}" if year_before else "",

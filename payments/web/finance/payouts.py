@@ -28,6 +28,7 @@ from payments.web.finance.tables import (
     Table,
     contribution_cell,
     table,
+    time_cell,
     transactions_cell,
 )
 from payments.web.finance.transactions import TYPE_LABELS
@@ -203,7 +204,9 @@ def _item_row(ctx: Context, item: PayoutItem) -> list[str | Cell]:
     if item.recorded_net is not None:
         net = format_money(item.recorded_net, item.currency)
     return [
-        EMPTY_CELL if item.occurred_at is None else format_minute(ctx, item.occurred_at),
+        EMPTY_CELL
+        if item.occurred_at is None
+        else time_cell(format_minute(ctx, item.occurred_at), item.counted_on),
         Cell("Not in our books", tone="bad") if item.type is None else TYPE_LABELS[item.type],
         contribution_cell(item.contribution_id),
         transactions_cell(item.id),

@@ -18,6 +18,7 @@ from payments.web.finance.tables import (
     Table,
     contribution_cell,
     table,
+    time_cell,
     transactions_cell,
 )
 from payments.web.forms import AnyRequest, count_parameter, query_string
@@ -120,7 +121,7 @@ def evidence_deadline(ctx: Context, dispute: DisputeRow) -> str | Cell:
 def _refunds_table(ctx: Context, refunds: Sequence[RefundRow]) -> Table:
     rows = [
         [
-            format_minute(ctx, refund.requested_at),
+            time_cell(format_minute(ctx, refund.requested_at), refund.counted_on),
             contribution_cell(refund.contribution_id),
             EMPTY_CELL
             if refund.stripe_refund_id is None

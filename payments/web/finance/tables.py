@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 EMPTY_CELL = "\N{EN DASH}"
 
@@ -58,6 +59,13 @@ def table(
         [cells(row) for row in footer],
         empty,
     )
+
+
+def time_cell(text: str, counted_on: date | None) -> Cell:
+    """Return when something happened; of a late entry, also the month that counts it."""
+    if counted_on is None:
+        return Cell(text)
+    return Cell(f"{text}, late: counts in {counted_on:%B %Y}", tone="bad")
 
 
 def contribution_cell(contribution_id: str | None) -> Cell:

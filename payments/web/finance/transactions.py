@@ -48,6 +48,7 @@ from payments.web.finance.tables import (
     Table,
     contribution_cell,
     table,
+    time_cell,
     transactions_cell,
 )
 from payments.web.forms import AnyRequest, count_parameter, query_string
@@ -191,7 +192,7 @@ def _totals_table(totals: Sequence[TransactionTotal], of_period: Period) -> Tabl
 def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
     rows: list[list[str | Cell]] = [
         [
-            format_minute(ctx, one.occurred_at),
+            time_cell(format_minute(ctx, one.occurred_at), one.counted_on),
             TYPE_LABELS[one.type],
             EMPTY_CELL if one.frequency == NO_FREQUENCY else frequency_label(one.frequency),
             one.campaign or EMPTY_CELL,
@@ -214,7 +215,9 @@ def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
 def _corrections_table(booked: Sequence[CorrectionLine]) -> Table:
     rows: list[list[str | Cell]] = [
         [
-            f"{one.booked_at:%Y-%m-%d}",
+            Cell(f"{one.booked_at:%Y-%m-%d}, late for a closed month", tone="bad")
+            if one.is_late
+            else f"{one.booked_at:%Y-%m-%d}",
             Cell(
                 _shorten_id(one.transaction_id),
                 f"/finance/corrections/{one.transaction_id}",
