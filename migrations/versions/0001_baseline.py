@@ -19,6 +19,7 @@ depends_on: str | Sequence[str] | None = None
 
 APPEND_ONLY = (
     "account_maps",
+    "accounting_zones",
     "audit_entries",
     "balance_transactions",
     "correction_decisions",
@@ -1076,7 +1077,7 @@ def drop_tables() -> None:
             balance_transactions, unposted_transactions, ledger_entries, disputes,
             corrections, correction_decisions, refund_proposals,
             fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
-            account_maps,
+            account_maps, accounting_zones,
             daily_totals_positions, integrity_checks, month_snapshots, period_closings,
             verified_heads, report_recipients, late_entries, mail_refusals, muted_subscriptions,
             outbox_mails,
@@ -1924,6 +1925,15 @@ def settlement_tables() -> None:
 
 
 def accounting_tables() -> None:
+    op.create_table(
+        "accounting_zones",
+        required("id", sa.Integer, sa.Identity(always=True)),
+        required("zone", sa.String(64)),
+        required("recorded_at", TIMESTAMP),
+        required("recorded_by", sa.String(80)),
+        optional("reason", sa.String(200)),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_accounting_zones")),
+    )
     op.create_table(
         "account_maps",
         required("id", sa.Integer, sa.Identity(always=True)),

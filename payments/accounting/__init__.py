@@ -1,6 +1,7 @@
 """Accounting: what finance reads, takes away and closes, computed from the ledger and never stored
 as a truth of its own.
 
+accounting_zone     the zone of the books, recorded, and changed by a recorded act
 booking_day         the day on which reports count an entry
 chain_verification  whether the hash chain is whole; the replay
 close_pack          the files of a closed month, signed

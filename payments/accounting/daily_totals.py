@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.accounting import (
+    accounting_zone,
     cohort_retention,
     month_snapshots,
     mrr_rollforward,
@@ -116,11 +117,12 @@ async def import_and_refresh(ctx: Context) -> int:
 async def refresh(ctx: Context) -> int:
     """Add the entries after the position, then snapshot past months. Returns how many entries.
 
-    After a change of the accounting zone it begins again with the first entry.
+    After a change of the accounting zone it begins again with the first entry. Raises AnotherZone.
     """
     added = 0
     while True:
         async with ctx.sessions.begin() as session:
+            await accounting_zone.record_first(ctx, session)
             count = await _refresh_batch(session, ctx.settings.accounting_zone)
         added += count
         if count != REFRESH_BATCH_ROWS:

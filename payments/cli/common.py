@@ -152,6 +152,19 @@ async def refuse_other_account(ctx: "Context") -> None:
             await stripe_account.ensure_bound(ctx)
 
 
+def run_on_books(action: "Callable[[Context], Awaitable[Result]]") -> Result:
+    """Run an action that reads or counts the books, if they are kept in this process's zone."""
+
+    async def checked(ctx: "Context") -> Result:
+        from payments.accounting import accounting_zone
+
+        async with ctx.sessions() as session:
+            await accounting_zone.require(session, ctx.settings.accounting_zone)
+        return await action(ctx)
+
+    return run_with_context(checked)
+
+
 def parse_period(ctx: "Context", text: str) -> "Period":
     """Return the period that a command was given. Raises InvalidField."""
     from payments.accounting.reports import period

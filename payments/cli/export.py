@@ -21,7 +21,7 @@ from payments.cli.common import (
     output_file,
     parse_period,
     progress_of,
-    run_with_context,
+    run_on_books,
 )
 from payments.core.frequency import BOOKED_FREQUENCIES
 from payments.ledger.posting_rules import TransactionType
@@ -75,7 +75,7 @@ def export_transactions(
             else:
                 await files.write_transactions_csv(ctx, filters, out, on_progress=on_progress)
 
-    run_with_context(write)
+    run_on_books(write)
 
 
 @export.command("journal")
@@ -112,7 +112,7 @@ def export_journal(
                 )
         return totals
 
-    totals = run_with_context(write)
+    totals = run_on_books(write)
     if check:
         click.echo(files.totals_as_json(totals))
     if not _is_balanced(totals):
@@ -152,7 +152,7 @@ def export_deferred(output_format: str, period: str, currency: str, output: Path
                 ctx, JournalFormat(output_format), months, out, currency=code
             )
 
-    run_with_context(write)
+    run_on_books(write)
 
 
 @export.command("payouts")
@@ -172,7 +172,7 @@ def export_payouts(period: str, currency: str, output: Path | None) -> None:
             )
         return csv_tables.payouts_csv(all_payouts, exported_in=f"payouts {chosen.describe()}")
 
-    data = run_with_context(write)
+    data = run_on_books(write)
     with output_file(output) as out:
         out.write(data)
 
@@ -196,7 +196,7 @@ def _record_command(kind_name: str, summary: str, *options: Callable[..., Any]) 
                     async for chunk in record_files.stream_csv(ctx, session, kind, chosen):
                         out.write(chunk)
 
-        run_with_context(write)
+        run_on_books(write)
 
     command: Callable[..., Any] = write_file
     for option in (_output_option, *options, _period_option):
@@ -239,7 +239,7 @@ def export_recurring(months: int, currency: str, output: Path | None) -> None:
         exported_in = f"recurring {description} zone={ctx.settings.accounting_zone}"
         return csv_tables.recurring_csv(mrr_months, exported_in=exported_in)
 
-    data = run_with_context(write)
+    data = run_on_books(write)
     with output_file(output) as out:
         out.write(data)
 

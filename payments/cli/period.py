@@ -16,12 +16,14 @@ from payments.cli.common import (
     echo_stderr,
     json_option,
     output_file,
+    run_on_books,
     run_with_context,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from payments.accounting.accounting_zone import AccountingZone
     from payments.accounting.pack_verification import PackCheck
     from payments.accounting.period_close import ChecklistItem, PeriodClosing
     from payments.infra.context import Context
@@ -59,7 +61,7 @@ def period_list(as_json: bool) -> None:
             "manifest": closing.manifest_hash.hex() if closing.manifest_hash else None,
             "reopened": closing.reopen_reason,
         }
-        for closing in run_with_context(read)
+        for closing in run_on_books(read)
     ]
     if as_json:
         click.echo(json.dumps(closings))
@@ -82,7 +84,7 @@ def period_checklist(month: str | None) -> None:
         first = _first_day(ctx, month) if month else await months.next_to_close(ctx)
         return [] if first is None else await months.checklist(ctx, first)
 
-    items = run_with_context(read)
+    items = run_on_books(read)
     if not items:
         echo_stderr("No month is over that could be closed.")
     for item in items:
@@ -106,7 +108,7 @@ def period_close(month: str) -> None:
         await close_pack.build(ctx, closing)
         return closing
 
-    closing = run_with_context(close)
+    closing = run_on_books(close)
     click.echo(f"{month} is closed, up to row {closing.last_seq} of the books.")
 
 
@@ -118,12 +120,33 @@ def period_reopen(month: str, reason: str) -> None:
     from payments.accounting import period_close as months
     from payments.infra import audit_log
 
-    run_with_context(
+    run_on_books(
         lambda ctx: months.reopen(
             ctx, _first_day(ctx, month), reason=reason, by=audit_log.CLI_ACTOR
         )
     )
     click.echo(f"{month} is open again.")
+
+
+@period.command("zone")
+@click.argument("zone", required=False)
+@click.option("--reason", help="Stored for good; names no donor.")
+def period_zone(zone: str | None, reason: str | None) -> None:
+    """Say in which time zone the books are kept, or change it while no month is closed."""
+    from payments.accounting import accounting_zone
+    from payments.infra import audit_log
+
+    async def act(ctx: "Context") -> "Sequence[AccountingZone]":
+        if zone is not None:
+            await accounting_zone.change(ctx, zone, reason=reason or "", by=audit_log.CLI_ACTOR)
+        async with ctx.sessions() as session:
+            return await accounting_zone.history(session)
+
+    for one in run_with_context(act):
+        because = f": {one.reason}" if one.reason else ""
+        click.echo(f"{one.recorded_at:%Y-%m-%d}  {one.zone}  by {one.recorded_by}{because}")
+    if zone is not None:
+        echo_stderr(f"Set PAYMENTS_ACCOUNTING_ZONE={zone} and start every process again.")
 
 
 @period.command("export")
@@ -143,7 +166,7 @@ def period_export(month: str, output: Path | None, closing: str | None) -> None:
             await audit_log.record(session, exported, object_id=name, now=ctx.now())
         return name
 
-    name = run_with_context(read)
+    name = run_on_books(read)
     if output is not None:
         echo_stderr(f"{output}: {name}, {output.stat().st_size} bytes")
 
@@ -192,7 +215,7 @@ def period_key() -> None:
     async def read(ctx: "Context") -> str:
         return close_pack.public_key(ctx.settings)
 
-    click.echo(run_with_context(read))
+    click.echo(run_on_books(read))
 
 
 def _print_checks(checks: "Sequence[PackCheck]") -> None:

@@ -15,7 +15,7 @@ from payments.cli.common import (
     json_option,
     output_file,
     parse_period,
-    run_with_context,
+    run_on_books,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def verify_ledger(offline: bool, as_json: bool) -> None:
     """Prove the books; exit 4 and name the rows where they do not hold."""
     from payments.accounting import integrity
 
-    findings = run_with_context(
+    findings = run_on_books(
         lambda ctx: (
             integrity.run_checks(ctx, with_stripe=False, replay=True)
             if offline
@@ -81,7 +81,7 @@ def report_monthly(period: str, currency: str | None, output_format: str) -> Non
             )
         return totals, ctx.settings.accounting_zone
 
-    totals, zone = run_with_context(read)
+    totals, zone = run_on_books(read)
     if output_format == "csv":
         click.echo(monthly.as_csv(totals), nl=False)
     elif output_format == "json":
@@ -116,7 +116,7 @@ def report_contributions(period: str, output_format: str, output: Path | None) -
             )
         return json.dumps(built.to_plain(), indent=1).encode() + b"\n"
 
-    data = run_with_context(make)
+    data = run_on_books(make)
     with output_file(output) as out:
         out.write(data)
 
@@ -128,4 +128,4 @@ def report_rebuild_totals() -> None:
     """
     from payments.accounting import daily_totals
 
-    echo_stderr(f"{run_with_context(daily_totals.rebuild)} rows counted.")
+    echo_stderr(f"{run_on_books(daily_totals.rebuild)} rows counted.")

@@ -57,6 +57,7 @@ class AuditAction(StrEnum):
     ALERT_CLOSED = "alert_closed"
     ALERT_RETRIED = "alert_retried"
     ACCOUNT_MAP_CHANGED = "account_map_changed"
+    ACCOUNTING_ZONE_CHANGED = "accounting_zone_changed"
     PERIOD_CLOSED = "period_closed"
     PERIOD_REOPENED = "period_reopened"
     CORRECTION_BOOKED = "correction_booked"  # by one colleague, up to the limit

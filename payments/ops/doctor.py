@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import stripe
 from sqlalchemy import text
 
+from payments.accounting import accounting_zone
 from payments.core.calendar import from_unix
 from payments.core.errors import StripeUnavailable
 from payments.core.safety_policy import Policy
@@ -46,6 +47,7 @@ RADAR_MAX_CHARGES = 300
 MIN_KEY_CHARS = 64
 APPEND_ONLY_TABLES = (
     "account_maps",
+    "accounting_zones",
     "audit_entries",
     "balance_transactions",
     "correction_decisions",
@@ -88,6 +90,14 @@ async def _check_account(ctx: Context) -> list[CheckFinding]:
     return [
         CheckFinding("account", problem is None, problem or "the key is of this database's account")
     ]
+
+
+async def _check_accounting_zone(ctx: Context) -> list[CheckFinding]:
+    """Whether this process counts in the zone that the books are kept in."""
+    zone = ctx.settings.accounting_zone
+    async with ctx.sessions() as session:
+        problem = await accounting_zone.find_problem(session, zone)
+    return [CheckFinding("zone", problem is None, problem or f"the books are kept in {zone}")]
 
 
 async def _check_adoption(ctx: Context) -> list[CheckFinding]:
@@ -381,6 +391,7 @@ CHECKS: dict[str, Check] = {
     "account": _check_account,
     "permissions": _check_permissions,
     "adoption": _check_adoption,
+    "zone": _check_accounting_zone,
     "webhook": _check_webhook_endpoint,
     "clock": _check_clock,
     "tls": _check_tls,

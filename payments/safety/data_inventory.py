@@ -69,6 +69,7 @@ ACCOUNTING_RECORDS = DataClass(
         " balance_transaction synced_at method reconciliation_status failure_balance_transaction"
         " failure_code transactions_listed_at",
         "account_maps": "id saved_at names",
+        "accounting_zones": "id zone recorded_at reason",
         "period_closings": "id month zone closed_at last_seq chain_head checklist manifest_hash"
         " pack reopened_at reopen_reason",
         "month_snapshots": "kind month figures",
@@ -220,6 +221,7 @@ STAFF = DataClass(
         "used_challenges": "challenge_sha256 expires_at",
         "audit_entries": "seq recorded_at staff_id name action object_id reason",
         "account_maps": "saved_by",
+        "accounting_zones": "recorded_by",
         "api_tokens": "id staff_id name prefix token_sha256 scopes created_at expires_at"
         " revoked_at last_used_on",
         "corrections": "proposed_by proposed_by_id",

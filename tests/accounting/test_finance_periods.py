@@ -13,7 +13,8 @@ from http import HTTPStatus
 import httpx
 import pytest
 
-from payments.accounting import close_pack, daily_totals
+from payments.accounting import accounting_zone, close_pack, daily_totals
+from payments.core.errors import InvalidField
 from payments.core.money import MINUS
 from payments.sandbox import balance as sandbox_balance
 from payments.settlement import importer
@@ -139,6 +140,8 @@ async def test_a_month_is_closed_and_its_pack_taken_away(room: Newsroom, ada: Co
 
 async def test_a_month_is_not_closed_twice(room: Newsroom, ada: Colleague) -> None:
     await closes(ada)
+    with pytest.raises(InvalidField, match="2026-11 is closed by the days of UTC"):
+        await accounting_zone.change(room.ctx, "Asia/Kolkata", reason="Moved", by="Ada")
     again = await ada.web.post(f"{NOVEMBER}/close", headers=SAME_ORIGIN_HEADERS)
     assert again.status_code == HTTPStatus.CONFLICT
     assert "2026-11 is closed already. Nothing was closed." in Page(again.text).text

@@ -18,6 +18,7 @@ import pytest
 from stripe.params import RefundCreateParams
 
 from payments.accounting import (
+    accounting_zone,
     cohort_retention,
     daily_totals,
     integrity,
@@ -25,16 +26,20 @@ from payments.accounting import (
     payment_recovery,
     period_close,
 )
+from payments.accounting.accounting_zone import AccountingZone
 from payments.accounting.payment_recovery import RecoveryMonth
 from payments.accounting.reports import period_totals, sources, variance
 from payments.accounting.reports.period import month_period
 from payments.core.calendar import months_before, next_month
+from payments.core.errors import InvalidField
 from payments.infra.context import open_context
+from payments.ops import doctor
 from payments.web.app import create_app
 from tests.support.app_pool import lend_app
 from tests.support.colleague import sees, signs_in
 from tests.support.database_owner import as_owner
 from tests.support.newsroom import BASE_URL, Newsroom
+from tests.support.page import Page
 from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +50,9 @@ Sums = Counter[tuple[str, str, str]]  # (month, frequency, currency) -> gross in
 
 @asynccontextmanager
 async def counting_in(room: Newsroom, zone: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The same ledger, served by the days of another zone."""
+    """The same ledger, served by the days of another zone, in which the books are kept from now."""
+    async with room.ctx.sessions.begin() as session:
+        session.add(AccountingZone(zone=zone, recorded_at=room.clock(), recorded_by="a test"))
     settings = room.settings.model_copy(update={"accounting_zone": zone})
     async with open_context(settings, now=room.clock) as ctx, AsyncExitStack() as stack:
         app = stack.enter_context(lend_app(ctx))
@@ -396,7 +403,9 @@ async def test_a_gift_is_in_the_report_before_it_is_in_the_roll_up(newsroom: New
     assert await gross(newsroom, cookie) == Counter({("2026-11", "once", "usd"): 3200})
 
 
-async def test_a_zone_that_changes_is_counted_again(newsroom: Newsroom) -> None:
+async def test_the_zone_of_the_books_is_changed_by_a_recorded_act_alone(
+    newsroom: Newsroom,
+) -> None:
     newsroom.clock.current = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
     await has_given(newsroom, 2500)
     await newsroom.runs_sweeps()
@@ -404,8 +413,40 @@ async def test_a_zone_that_changes_is_counted_again(newsroom: Newsroom) -> None:
     assert before == [("2026-11-30",)]
     settings = newsroom.settings.model_copy(update={"accounting_zone": "Europe/Amsterdam"})
     app = create_app(settings, now=newsroom.clock)
+    cookie = await signs_in(newsroom)
+    words = "The books are kept in UTC, and this process was started with PAYMENTS_ACCOUNTING_ZONE"
     async with app.lifespan():
+        with pytest.raises(accounting_zone.AnotherZone, match=words):
+            await daily_totals.refresh(app.state.ctx)
+        (finding,) = await doctor.CHECKS["zone"](app.state.ctx)
+        assert not finding.ok
+        transport = httpx.ASGITransport(app=cast("Any", app))
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as web:
+            for place in ("/finance", "/finance/monthly.csv", "/finance/deferred"):
+                refused = await web.get(place, headers={"cookie": cookie})
+                assert refused.status_code == 409, place
+                assert words in Page(refused.text).text, place
+            assert (await web.get("/donate")).status_code == 200  # readers go on giving
+        assert await newsroom.rows("SELECT DISTINCT day::text FROM daily_totals") == before
+        for zone, reason, refusal in (
+            ("Europe/Berlim", "Moved", "is no time zone"),
+            ("UTC", "Moved", "kept in UTC already"),
+            ("Europe/Amsterdam", "", "Say why"),
+        ):
+            with pytest.raises(InvalidField, match=refusal):
+                await accounting_zone.change(newsroom.ctx, zone, reason=reason, by="Ada")
+        await accounting_zone.change(newsroom.ctx, "Europe/Amsterdam", reason="Moved", by="Ada")
         assert await daily_totals.refresh(app.state.ctx) == 2
+        (finding,) = await doctor.CHECKS["zone"](app.state.ctx)
+        assert finding.ok
+    assert await newsroom.rows("SELECT zone, recorded_by, reason FROM accounting_zones") == [
+        ("UTC", "payments", None), ("Europe/Amsterdam", "Ada", "Moved"),
+    ]  # fmt: skip
+    with pytest.raises(accounting_zone.AnotherZone):  # who goes on with the old one
+        await daily_totals.refresh(newsroom.ctx)
+    assert await newsroom.rows(
+        "SELECT name, object_id, reason FROM audit_entries WHERE action = 'accounting_zone_changed'"
+    ) == [("Ada", "UTC to Europe/Amsterdam", "Moved")]
     assert await newsroom.rows("SELECT DISTINCT day::text FROM daily_totals") == [("2026-12-01",)]
     assert await newsroom.rows("SELECT zone FROM daily_totals_positions") == [("Europe/Amsterdam",)]
 

@@ -58,7 +58,7 @@ from payments.web.finance.report import ReportFile, ReportPages
 from payments.web.finance.sources import SourcePages
 from payments.web.finance.transactions import TransactionPages
 from payments.web.finance.variance import VariancePages
-from payments.web.staff.guards import BOOKS
+from payments.web.staff.guards import BOOKS, same_zone_as_books
 
 
 def routes() -> list[ControllerRouterHandler]:
@@ -87,7 +87,7 @@ def routes() -> list[ControllerRouterHandler]:
         ReminderStatsPage,
         RefundPages,
     ]
-    guards: list[Guard] = [require_same_origin, BOOKS]
+    guards: list[Guard] = [require_same_origin, BOOKS, same_zone_as_books]
     return [
         Router(
             path="/",

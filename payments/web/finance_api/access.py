@@ -16,6 +16,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import Message, Scope
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from payments.accounting import accounting_zone
 from payments.core.errors import InvalidField, PaymentsError
 from payments.infra import audit_log
 from payments.infra.audit_log import AuditAction
@@ -112,6 +113,8 @@ class TokenOnly:
             raise TooManyCalls(found[key] - WINDOW)
         if not may_read:
             raise ScopeMissing(f"This needs a token with the scope {self.scope}.")
+        async with ctx.sessions() as session:
+            await accounting_zone.require(session, ctx.settings.accounting_zone)
         check_parameters(connection, handler.opt.get(PARAMETERS_OPTION, ()))
 
 

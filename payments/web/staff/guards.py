@@ -21,6 +21,7 @@ from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from payments.accounting import accounting_zone
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
 from payments.staff import sessions
@@ -94,6 +95,18 @@ class StaffOnly:
 
 
 BOOKS = StaffOnly(FINANCE_ROLES, readers=AUDITOR_ROLES)
+
+
+async def same_zone_as_books(connection: AnyConnection, _handler: BaseRouteHandler) -> None:
+    """Guard, after `StaffOnly`: the books are kept in the zone of this process.
+
+    Raises AnotherZone.
+    """
+    if _asks_for_methods(connection):
+        return
+    ctx: Context = connection.app.state.ctx
+    async with ctx.sessions() as session:
+        await accounting_zone.require(session, ctx.settings.accounting_zone)
 
 
 class StepUp:
