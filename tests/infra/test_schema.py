@@ -21,7 +21,13 @@ from tests.support.database import copy_database
 
 models.load_all()
 APPEND_ONLY = {"balance_transactions", "ledger_entries", "stripe_events"}
-APPEND_ONLY |= {"account_maps", "payout_transactions", "verified_heads", "audit_entries"}
+APPEND_ONLY |= {
+    "account_maps",
+    "accounting_zones",
+    "payout_transactions",
+    "verified_heads",
+    "audit_entries",
+}
 APPEND_ONLY |= {"corrections", "correction_decisions"}
 ENGINE_TABLES = {"procrastinate_jobs", "procrastinate_events", "procrastinate_workers"}
 ENGINE_TABLES |= {"procrastinate_periodic_defers"}
