@@ -29,15 +29,15 @@ FIRST_RECORDED_BY = "payments"
 
 
 class AnotherZone(PaymentsError):
-    """This process was started with another zone than the books are kept in."""
+    """This process was started with another zone than the books are counted in."""
 
     status = 409
     code = "another-accounting-zone"
-    title = "The books are kept in another time zone"
+    title = "The books are counted in another time zone"
 
 
 class AccountingZone(db.Base):
-    """A zone that the books are kept in from then on: the newest counts. Never changed."""
+    """A zone that the books are counted in from then on: the newest counts. Never changed."""
 
     __tablename__ = "accounting_zones"
 
@@ -67,14 +67,14 @@ async def find_problem(session: AsyncSession, zone: str) -> str | None:
     if of_books is None or of_books == zone:
         return None
     return (
-        f"The books are kept in {of_books}, and this process was started with"
+        f"The books are counted in {of_books}, and this process was started with"
         f" PAYMENTS_ACCOUNTING_ZONE={zone}. Set it to {of_books} and start again, or change the"
         " zone of the books: payments period zone."
     )
 
 
 async def require(session: AsyncSession, zone: str) -> None:
-    """Raise AnotherZone if the books are kept in another zone."""
+    """Raise AnotherZone if the books are counted in another zone."""
     problem = await find_problem(session, zone)
     if problem is not None:
         raise AnotherZone(problem)
@@ -94,7 +94,7 @@ async def record_first(ctx: Context, session: AsyncSession) -> None:
 
 
 async def change(ctx: Context, zone: str, *, reason: str, by: str) -> None:
-    """Keep the books in another zone from now on: every figure is counted again by its days.
+    """Count the books in another zone from now on: every figure is counted again by its days.
 
     Raises InvalidField for no zone or the same, without a reason, or while a month is closed.
     """
@@ -110,7 +110,7 @@ async def change(ctx: Context, zone: str, *, reason: str, by: str) -> None:
         of_books = await current(session) or ctx.settings.accounting_zone
         if zone == of_books:
             raise InvalidField(
-                f"zone: the books are kept in {zone} already. Nothing was changed.", field="zone"
+                f"zone: the books are counted in {zone} already. Nothing was changed.", field="zone"
             )
         closed = (await session.execute(_LAST_CLOSED)).one_or_none()
         if closed is not None:

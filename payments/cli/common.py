@@ -153,7 +153,7 @@ async def refuse_other_account(ctx: "Context") -> None:
 
 
 def run_on_books(action: "Callable[[Context], Awaitable[Result]]") -> Result:
-    """Run an action that reads or counts the books, if they are kept in this process's zone."""
+    """Run an action that reads or counts the books, if they are counted in this process's zone."""
 
     async def checked(ctx: "Context") -> Result:
         from payments.accounting import accounting_zone

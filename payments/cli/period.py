@@ -132,7 +132,7 @@ def period_reopen(month: str, reason: str) -> None:
 @click.argument("zone", required=False)
 @click.option("--reason", help="Stored for good; names no donor.")
 def period_zone(zone: str | None, reason: str | None) -> None:
-    """Say in which time zone the books are kept, or change it while no month is closed."""
+    """Say in which time zone the books are counted, or change it while no month is closed."""
     from payments.accounting import accounting_zone
     from payments.infra import audit_log
 

@@ -10,6 +10,7 @@ schedules        what runs when
 sender_records   the doctor's look at SPF, DKIM and DMARC in DNS
 stripe_setup     the Products and the webhook endpoint
 worker           runs jobs and schedules until it is stopped
+zone_check       whether the books are counted in the zone of the setting
 comparisons      what is compared of each type of object
 
 A door: it opens the context and the transactions and calls verbs of the rooms. It imports web,

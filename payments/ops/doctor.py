@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import stripe
 from sqlalchemy import text
 
-from payments.accounting import accounting_zone
 from payments.core.calendar import from_unix
 from payments.core.errors import StripeUnavailable
 from payments.core.safety_policy import Policy
@@ -31,7 +30,7 @@ from payments.infra import (
 )
 from payments.infra.context import Context
 from payments.mail import smtp
-from payments.ops import event_check, proxy_check, sender_records
+from payments.ops import event_check, proxy_check, sender_records, zone_check
 from payments.risk import quarantine, statement_descriptor
 from payments.risk.statement_descriptor import CheckFinding
 from payments.safety import descriptor_review
@@ -90,14 +89,6 @@ async def _check_account(ctx: Context) -> list[CheckFinding]:
     return [
         CheckFinding("account", problem is None, problem or "the key is of this database's account")
     ]
-
-
-async def _check_accounting_zone(ctx: Context) -> list[CheckFinding]:
-    """Whether this process counts in the zone that the books are kept in."""
-    zone = ctx.settings.accounting_zone
-    async with ctx.sessions() as session:
-        problem = await accounting_zone.find_problem(session, zone)
-    return [CheckFinding("zone", problem is None, problem or f"the books are kept in {zone}")]
 
 
 async def _check_adoption(ctx: Context) -> list[CheckFinding]:
@@ -391,7 +382,7 @@ CHECKS: dict[str, Check] = {
     "account": _check_account,
     "permissions": _check_permissions,
     "adoption": _check_adoption,
-    "zone": _check_accounting_zone,
+    "zone": zone_check.check,
     "webhook": _check_webhook_endpoint,
     "clock": _check_clock,
     "tls": _check_tls,

@@ -50,18 +50,18 @@ Sums = Counter[tuple[str, str, str]]  # (month, frequency, currency) -> gross in
 
 @asynccontextmanager
 async def counting_in(room: Newsroom, zone: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The same ledger, served by the days of another zone, in which the books are kept from now."""
-    await keep_books_in(room, zone)
+    """The same ledger, counted from now in another zone and served by its days."""
+    await count_books_in(room, zone)
     settings = room.settings.model_copy(update={"accounting_zone": zone})
     async with open_context(settings, now=room.clock) as ctx, AsyncExitStack() as stack:
         app = stack.enter_context(lend_app(ctx))
         transport = httpx.ASGITransport(app=cast("Any", app))
         async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as web:
             yield web
-    await keep_books_in(room, room.settings.accounting_zone)
+    await count_books_in(room, room.settings.accounting_zone)
 
 
-async def keep_books_in(room: Newsroom, zone: str) -> None:
+async def count_books_in(room: Newsroom, zone: str) -> None:
     """Record a zone as if no month were closed."""
     async with room.ctx.sessions.begin() as session:
         session.add(AccountingZone(zone=zone, recorded_at=room.clock(), recorded_by="a test"))
@@ -420,7 +420,9 @@ async def test_the_zone_of_the_books_is_changed_by_a_recorded_act_alone(
     settings = newsroom.settings.model_copy(update={"accounting_zone": "Europe/Amsterdam"})
     app = create_app(settings, now=newsroom.clock)
     cookie = await signs_in(newsroom)
-    words = "The books are kept in UTC, and this process was started with PAYMENTS_ACCOUNTING_ZONE"
+    words = (
+        "The books are counted in UTC, and this process was started with PAYMENTS_ACCOUNTING_ZONE"
+    )
     async with app.lifespan():
         with pytest.raises(accounting_zone.AnotherZone, match=words):
             await daily_totals.refresh(app.state.ctx)
@@ -436,7 +438,7 @@ async def test_the_zone_of_the_books_is_changed_by_a_recorded_act_alone(
         assert await newsroom.rows("SELECT DISTINCT day::text FROM daily_totals") == before
         for zone, reason, refusal in (
             ("Europe/Berlim", "Moved", "is no time zone"),
-            ("UTC", "Moved", "kept in UTC already"),
+            ("UTC", "Moved", "counted in UTC already"),
             ("Europe/Amsterdam", "", "Say why"),
         ):
             with pytest.raises(InvalidField, match=refusal):

@@ -98,7 +98,7 @@ BOOKS = StaffOnly(FINANCE_ROLES, readers=AUDITOR_ROLES)
 
 
 async def same_zone_as_books(connection: AnyConnection, _handler: BaseRouteHandler) -> None:
-    """Guard, after `StaffOnly`: the books are kept in the zone of this process.
+    """Guard, after `StaffOnly`: the books are counted in the zone of this process.
 
     Raises AnotherZone.
     """
