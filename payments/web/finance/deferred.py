@@ -129,7 +129,9 @@ def _accrual_table(months: Sequence[AccrualMonth], currency: str) -> Table:
             Cell(
                 format_month(one.month),
                 "/finance/transactions"
-                + query_string(period=f"{one.month:%Y-%m}", currency=currency),
+                + query_string(period=f"{one.month:%Y-%m}", currency=currency)
+                if one.gross or one.net
+                else "",
             ),
             format_money(one.gross, currency),
             format_deduction(one.deferred.received, currency),
@@ -151,9 +153,9 @@ def _accrual_table(months: Sequence[AccrualMonth], currency: str) -> Table:
             strict=True,
         )
     ]  # fmt: skip
-    columns = ["Month", "#Gross, as received", "#Of it paid for several months",
-               "#Earned of such payments", "#Gross, as earned", "#Net, as received",
-               "#Net, as earned"]  # fmt: skip
+    columns = ["Month", "#Gross", "#Of it paid for several months",
+               "#Earned of such payments", "#Gross earned", "#Net",
+               "#Net earned"]  # fmt: skip
     return table(
         f"accrual-{currency}",
         f"As received and as earned, {currency.upper()}",
