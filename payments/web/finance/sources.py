@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting.reports import article_sums, sources
 from payments.accounting.reports.article_sums import ArticleSum
+from payments.accounting.reports.period import Period
 from payments.accounting.reports.sources import CampaignTotal
 from payments.core.brand_settings import ArticlePolicy
 from payments.giving import article_counts, campaign_totals
@@ -42,18 +44,7 @@ class SourcePages(Controller):
             totals = await sources.by_campaign(
                 session, ctx.settings.accounting_zoneinfo, period, currency=currency
             )
-            articles = await article_counts.top_articles(
-                session, since=period.since, until=period.until
-            )
-            article_lines = None
-            if ctx.settings.articles is ArticlePolicy.REVENUE:
-                article_lines = await article_sums.by_article(
-                    session,
-                    ctx.settings.accounting_zoneinfo,
-                    period,
-                    today=filters.today(ctx),
-                    currency=currency,
-                )
+            articles, article_lines = await list_articles(ctx, session, period, currency)
             claims = await campaign_totals.list_claims(ctx, session)
             goals = await campaign_totals.list_goals(ctx, session)
         return await layout.render(
@@ -67,13 +58,27 @@ class SourcePages(Controller):
             currencies=filters.currency_options(currency),
             campaigns=_campaigns_table(totals, params),
             min_group_size=MIN_GROUP_SIZE,
-            articles=None
-            if ctx.settings.articles is ArticlePolicy.OFF
-            else _articles_table(articles),
+            articles=None if articles is None else _articles_table(articles),
             article_sums=None if article_lines is None else _article_sums_table(article_lines),
             claims=_claims_table(claims) if claims else None,
             goals=_goals_table(goals) if goals else None,
         )
+
+
+async def list_articles(
+    ctx: Context, session: AsyncSession, period: Period, currency: str | None
+) -> tuple[list[tuple[str, int]] | None, list[ArticleSum] | None]:
+    """Return what is counted of articles and what came by them; None for what the newsroom's
+    policy leaves out.
+    """
+    if ctx.settings.articles is ArticlePolicy.OFF:
+        return None, None
+    counted = await article_counts.top_articles(session, since=period.since, until=period.until)
+    if ctx.settings.articles is not ArticlePolicy.REVENUE:
+        return counted, None
+    zone, today = ctx.settings.accounting_zoneinfo, filters.today(ctx)
+    sums = await article_sums.by_article(session, zone, period, today=today, currency=currency)
+    return counted, list(sums)
 
 
 def _articles_table(articles: Sequence[tuple[str, int]]) -> Table:

@@ -8,10 +8,11 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 
 from payments.accounting.reports import sources
-from payments.giving import article_counts, campaign_totals
+from payments.giving import campaign_totals
 from payments.infra.context import Context
 from payments.staff.api_tokens import TokenScope
 from payments.web.finance import filters
+from payments.web.finance import sources as sources_page
 from payments.web.finance_api.access import API_PREFIX, TokenOnly
 from payments.web.finance_api.answers import About, Days, about, days, refusals, shape_all
 from payments.web.finance_api.parameters import PERIOD_PARAMETERS
@@ -44,6 +45,14 @@ class ArticleLine(msgspec.Struct, frozen=True):
     gifts_at_least: int
 
 
+class ArticleSumLine(msgspec.Struct, frozen=True):
+    """What came by an article, renewals included, less what went back; null is everything else."""
+
+    article: str | None
+    currency: str
+    given: int
+
+
 class SponsorLine(msgspec.Struct, frozen=True):
     """What a sponsor is to be asked for: `percent` of what was given, `ceiling` at most."""
 
@@ -72,14 +81,15 @@ class GoalLine(msgspec.Struct, frozen=True):
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Net by campaign, articles, what sponsors are to be asked for, which is in no sum, and
-    campaigns against their goals.
+    """Net by campaign; articles, where the newsroom counts them; what sponsors are to be asked for,
+    which is in no sum; and campaigns against their goals.
     """
 
     about: About
     period: Days
     campaigns: Sequence[CampaignLine]
     articles: Sequence[ArticleLine]
+    article_sums: Sequence[ArticleSumLine]
     claims: Sequence[SponsorLine]
     goals: Sequence[GoalLine]
 
@@ -105,7 +115,7 @@ class SourcesApi(Controller):
             totals = await sources.by_campaign(
                 session, ctx.settings.accounting_zoneinfo, of, currency=currency
             )
-            articles = await article_counts.top_articles(session, since=of.since, until=of.until)
+            articles, article_lines = await sources_page.list_articles(ctx, session, of, currency)
             claims = await campaign_totals.list_claims(ctx, session)
             goals = await campaign_totals.list_goals(ctx, session)
             said = await about(ctx, session)
@@ -113,7 +123,8 @@ class SourcesApi(Controller):
             about=said,
             period=days(of),
             campaigns=shape_all(CampaignLine, totals),
-            articles=[ArticleLine(article, starts) for article, starts in articles],
+            articles=[ArticleLine(article, starts) for article, starts in articles or ()],
+            article_sums=shape_all(ArticleSumLine, article_lines or ()),
             claims=[
                 SponsorLine(
                     one.campaign,
