@@ -5,10 +5,12 @@ import io
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from html import unescape
 from urllib.parse import urlencode
 
 import pytest
 
+from payments.web.finance.definitions import DEFINITIONS
 from payments.web.finance.refusals import FILTER_LABELS, PLACES
 from payments.web.staff import guards
 from tests.support.colleague import sees, signs_in
@@ -110,17 +112,32 @@ async def test_totals_are_the_sum_of_the_lines_whatever_the_filter(room: Newsroo
     await months_are_their_lines(room, cookie)
 
 
+SELF_EVIDENT = re.compile(  # a currency, a year, a frequency or other of a drawing, an age, a rate
+    r"[A-Z]{3}|20[0-9]{2}|\+[0-9]+|Monthly|Annual|Once|One-off|Other intervals|.*rate"
+)
+
+
+def undefined_labels(markup: str) -> set[str]:
+    """The headings of figures on a page that no definition explains."""
+    heads = re.findall(r'<th scope="col" class="num"[^>]*>(.*?)</th>', markup)
+    cards = "".join(re.findall(r'<section aria-labelledby="total-.*?</section>', markup, re.DOTALL))
+    labels = {unescape(one) for one in [*heads, *re.findall("<dt>(.*?)</dt>", cards)]}
+    return {one for one in labels - DEFINITIONS.keys() if not SELF_EVIDENT.fullmatch(one)}
+
+
 async def test_every_figure_leads_to_lines_that_add_up_to_it(room: Newsroom) -> None:
     cookie = await signs_in(room)
     compared: Counter[tuple[str, str]] = Counter()
     followed = set()
+    undefined: set[str] = set()
     for query in ("", "?period=2026-12&currency=usd", "?from=2026-11-10&to=2026-12-27"):
         for address in finance_addresses(room):
             answer = await sees(room, cookie, f"{address}{query}")
             if not answer.headers["content-type"].startswith("text/html"):
                 continue
-            if address == "/finance/recurring":
+            if address == "/finance/recurring":  # it defines its figures itself
                 continue
+            undefined |= undefined_labels(answer.text)
             for row in rows_with_links(answer.text):
                 path = row.url.partition("?")[0]
                 if path in LEADS_TO_FIGURES and row.url not in followed:
@@ -128,6 +145,7 @@ async def test_every_figure_leads_to_lines_that_add_up_to_it(room: Newsroom) -> 
                     count = await leads_to_its_figures(room, cookie, row)
                     assert count, f"{address}{query}: nothing of {row} can be compared"
                     compared[address, path] += count
+    assert undefined == set(), "a word above figures means one thing: definitions.py"
     assert compared.keys() >= {
         ("/finance", "/finance"),
         ("/finance", "/finance/transactions"),

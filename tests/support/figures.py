@@ -109,7 +109,7 @@ def rows_with_links(markup: str) -> list[Row]:
     found = []
     for table in re.findall(r"<table.*?</table>", markup, re.DOTALL):
         heads = [_words(head) for head in re.findall(r'<th scope="col".*?</th>', table)]
-        for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL):
+        for row in re.findall(r"<tr[^>]*>.*?</tr>", table, re.DOTALL):
             cells = re.findall(r"<(?:th|td)[ >].*?</(?:th|td)>", row, re.DOTALL)
             link = re.search(r'(?<!<code>)<a href="([^"]+)"', row)
             if link and 'scope="col"' not in row:

@@ -3,6 +3,7 @@
 account_map           what accounts are called in accounting programs
 audit_log             who did what, when and why
 approvals             what waits for a second colleague
+definitions           what each word above figures means
 corrections           what colleagues moved between accounts; the forms
 deferred              cash beside accrual, what is still to be earned
 disputes              the rate, deadlines, and the answer to one

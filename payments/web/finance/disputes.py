@@ -311,7 +311,7 @@ def _rates_table(months: Sequence[DisputeMonth]) -> Table:
         ]
         for month in months
     ]
-    columns = ["Month", "#Payments", "#Disputes", "#Inquiries", "#Fraud warnings",
+    columns = ["Month", "#Payments", "#Disputed payments", "#Inquiries", "#Fraud warnings",
                "#Visa's rate", "#Mastercard's rate"]  # fmt: skip
     return table("rates", "Dispute rate by month, the newest first", columns, rows)
 

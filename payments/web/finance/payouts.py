@@ -156,7 +156,7 @@ def _payouts_table(ctx: Context, page: Sequence[PayoutSummary]) -> Table:
             ]
         )
     columns = ["Made", "Arrives", "Payout", "Status", "Proof", "#Transactions", "Currency",
-               "#Amount"]  # fmt: skip
+               "#Paid out"]  # fmt: skip
     return table("payouts", "Payouts, newest first", columns, rows, empty="There is no payout yet.")
 
 
@@ -170,7 +170,7 @@ def _payout_facts(ctx: Context, payout: PayoutSummary) -> list[tuple[str, str]]:
         ("Made", format_datetime(ctx, payout.created_at)),
         ("Arrives at the bank", format_date(payout.arrives_on)),
         ("Kind", f"{'Automatic' if payout.automatic else 'Manual'}, {payout.method}"),
-        ("Amount", f"{format_money(payout.amount, payout.currency)} {payout.currency.upper()}"),
+        ("Paid out", f"{format_money(payout.amount, payout.currency)} {payout.currency.upper()}"),
     ]
     if payout.transactions_listed_at is not None:
         difference = payout.amount - payout.recorded_net
@@ -185,8 +185,9 @@ def _payout_facts(ctx: Context, payout: PayoutSummary) -> list[tuple[str, str]]:
 
 def _items_table(ctx: Context, payout: PayoutSummary, items: Sequence[PayoutItem]) -> Table:
     rows = [_item_row(ctx, item) for item in items]
-    columns = ["When", "Type", "Gift", "Transaction", "#Gross", "#Fee", "#Net, our books",
-               "#Net, Stripe's list"]  # fmt: skip
+    columns = ["When", "Type", "Gift", "Transaction", "#Before fee", "#Fee taken",
+               "#Change of balance, our books",
+               "#Change of balance, Stripe's list"]  # fmt: skip
     footer = [
         [
             *("Sum of all transactions", "", "", "", "", ""),

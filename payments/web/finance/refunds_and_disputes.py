@@ -102,7 +102,9 @@ def disputes_table(
         ]
         for dispute in disputes
     ]
-    columns = ["Opened", "#Amount", "Answer by", "Status", "Reason", "Gift", "Dispute"]
+    columns = [
+        *("Opened", "#As the donor saw it", "Answer by", "Status", "Reason", "Gift", "Dispute"),
+    ]
     return table("disputes", caption, columns, rows, empty=empty)
 
 
@@ -134,7 +136,16 @@ def _refunds_table(ctx: Context, refunds: Sequence[RefundRow]) -> Table:
         ]
         for refund in refunds
     ]
-    columns = ["Asked", "Gift", "Refund", "Reason", "By", "Status", "Currency", "#Amount"]
+    columns = [
+        "Asked",
+        "Gift",
+        "Refund",
+        "Reason",
+        "By",
+        "Status",
+        "Currency",
+        "#As the donor saw it",
+    ]
     return table("refunds", "Refunds, newest first", columns, rows,
                  empty="Nothing has been refunded.")  # fmt: skip
 

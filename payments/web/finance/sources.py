@@ -146,7 +146,7 @@ def _goals_table(goals: Sequence[GoalProgress]) -> Table:
 
 def _campaigns_table(totals: Sequence[CampaignTotal], params: Mapping[str, str]) -> Table:
     rows = [_line(_campaign_cell(total, params), total) for total in totals]
-    columns = ["Campaign", "Currency", "#Contributions", "#Payments", "#First",
+    columns = ["Campaign", "Currency", "#Contributions that paid", "#Payments", "#First payments",
                "#Renewals", "#Fees", "#Returned", "#Net"]  # fmt: skip
     footer = [_line(_overview_cell(one, params), one) for one in sources.sum_by_currency(totals)]
     return table(

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from payments.web.finance.definitions import definition_of
+
 EMPTY_CELL = "\N{EN DASH}"
 
 
@@ -19,10 +21,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading; a numeric column is set to the right."""
+    """A heading; a numeric column is set to the right. `definition` says what it means."""
 
     label: str
     numeric: bool = False
+    definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def table(
     return Table(
         id_,
         caption,
-        [Column(label.removeprefix("#"), label.startswith("#")) for label in columns],
+        [_column(label.removeprefix("#"), numeric=label.startswith("#")) for label in columns],
         [cells(row) for row in rows],
         [cells(row) for row in footer],
         empty,
@@ -66,6 +69,10 @@ def time_cell(text: str, counted_on: date | None) -> Cell:
     if counted_on is None:
         return Cell(text)
     return Cell(f"{text}, late: counts in {counted_on:%B %Y}", tone="bad")
+
+
+def _column(label: str, *, numeric: bool) -> Column:
+    return Column(label, numeric, definition_of(label) if numeric else "")
 
 
 def contribution_cell(contribution_id: str | None) -> Cell:

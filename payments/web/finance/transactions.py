@@ -267,7 +267,7 @@ def _contribution_facts(ctx: Context, contribution: ContributionSummary) -> list
         ("Contribution", contribution.id),
         ("Given", f"{amount} {contribution.currency.upper()}, {how_often}"),
         ("Status", contribution.status),
-        ("Started", format_datetime(ctx, contribution.created_at)),
+        ("Began", format_datetime(ctx, contribution.created_at)),
         ("Campaign", contribution.campaign or EMPTY_CELL),
     ]
     if contribution.subscription_status is not None:
