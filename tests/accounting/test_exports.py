@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -116,7 +117,14 @@ async def test_a_line_tells_what_a_donor_got_back_and_where_money_went(newsroom:
     newsroom.sandbox.hold_reserve(200)
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
-    rows = rows_of(await sees(newsroom, await signs_in(newsroom), "/finance/transactions.csv"))
+    cookie = await signs_in(newsroom)
+    for page, currency in itertools.product(("", "/months", "/transactions"), ("jpy", "usd")):
+        shown = (await sees(newsroom, cookie, f"/finance{page}?currency={currency}")).text
+        assert ("1 payment in JPY, together ¥1,500, were settled in USD" in shown) is (
+            currency == "jpy"
+        )
+        assert "No money moved" not in shown
+    rows = rows_of(await sees(newsroom, cookie, "/finance/transactions.csv"))
     columns = ("presentment_currency", "presentment_amount_minor", "settlement_currency",
                "amount", "ledger_account")  # fmt: skip
     assert sorted(tuple(row[name] for name in columns) for row in rows) == [

@@ -4,7 +4,7 @@ Money comes from the daily totals. How many contributions paid is counted once o
 period, however often each of them paid.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
@@ -15,6 +15,7 @@ from payments.accounting.booking_day import BOOKED_BEFORE_SQL, BOOKED_FROM_SQL
 from payments.accounting.reports import monthly
 from payments.accounting.reports.monthly import MonthlyTotal
 from payments.accounting.reports.period import Period
+from payments.accounting.reports.transaction_filters import Filters
 
 
 async def by_currency(
@@ -46,3 +47,32 @@ async def _count_payers(session: AsyncSession, zone: ZoneInfo, period: Period) -
      GROUP BY currency
     """  # noqa: S608 - constants only
     return {row.currency: row.payers for row in await session.execute(text(query), params)}
+
+
+@dataclass(frozen=True, slots=True)
+class SettledElsewhere:
+    """Payments in one currency that Stripe settled in another: how many, and what donors paid, in
+    minor units of the first.
+    """
+
+    settled_in: str
+    payments: int
+    amount: int
+
+
+async def list_settled_elsewhere(
+    session: AsyncSession, zone: ZoneInfo, period: Period, currency: str
+) -> list[SettledElsewhere]:
+    """Return by settlement currency the payments in a currency that were not settled in it."""
+    conditions, params = Filters(period, type="charge").conditions(zone)
+    query = f"""
+    SELECT bt.currency, count(*) AS payments, CAST(sum(bt.charged_amount) AS bigint) AS amount
+      FROM posted_transactions bt
+     WHERE {conditions}
+       AND bt.charged_currency = :paid_in
+       AND bt.currency <> :paid_in
+     GROUP BY bt.currency
+     ORDER BY bt.currency
+    """  # noqa: S608 - constants only; what was asked is a parameter
+    rows = await session.execute(text(query), {**params, "paid_in": currency})
+    return [SettledElsewhere(*row) for row in rows]

@@ -6,7 +6,9 @@ A filter that makes no sense is refused with a sentence (InvalidField).
 from collections.abc import Mapping, Sequence
 from datetime import date
 
-from payments.accounting.reports import period
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.accounting.reports import period, period_totals
 from payments.accounting.reports.period import QUARTERS, WORD_FOR_ALL, Period
 from payments.accounting.reports.transaction_filters import as_typed, check_filter
 from payments.core import money
@@ -14,7 +16,12 @@ from payments.core.calendar import months_before
 from payments.core.frequency import NO_FREQUENCY, Frequency
 from payments.infra.context import Context
 from payments.web import forms
-from payments.web.finance.formats import BOOKED_FREQUENCY_LABELS, NO_CONTRIBUTION_LABEL
+from payments.web.finance.formats import (
+    BOOKED_FREQUENCY_LABELS,
+    NO_CONTRIBUTION_LABEL,
+    format_count,
+    format_money,
+)
 
 PERIOD_NAMES = ("period", "from", "to")
 MONTHS_OFFERED = 24
@@ -138,3 +145,20 @@ def frequency_options(chosen: str | None) -> list[dict[str, object]]:
     return select_options(
         [("", "All"), *frequencies, (NO_FREQUENCY, NO_CONTRIBUTION_LABEL)], chosen or ""
     )
+
+
+async def settled_elsewhere(
+    ctx: Context, session: AsyncSession, of_period: Period, currency: str | None
+) -> list[str]:
+    """Return sentences on payments in the chosen currency that Stripe settled in others."""
+    if currency is None:
+        return []
+    found = await period_totals.list_settled_elsewhere(
+        session, ctx.settings.accounting_zoneinfo, of_period, currency
+    )
+    return [
+        f"{format_count(one.payments)} {'payment' if one.payments == 1 else 'payments'} in"
+        f" {currency.upper()}, together {format_money(one.amount, currency)}, were settled in"
+        f" {one.settled_in.upper()} and are among its figures."
+        for one in found
+    ]

@@ -52,6 +52,9 @@ class MonthPages(Controller):
         zone = ctx.settings.accounting_zoneinfo
         async with ctx.sessions() as session:
             totals = await monthly.by_month(session, zone, **days_of(of_period), **chosen)
+            elsewhere = await filters.settled_elsewhere(
+                ctx, session, of_period, chosen.get("currency")
+            )
             before = await _nets_a_year_before(session, zone, of_period, chosen)
             others = await list_other_income(ctx, session, days_of(of_period), chosen)
         query = query_string(**params, **filters.pick(request.query_params, FILTER_NAMES))
@@ -69,6 +72,7 @@ class MonthPages(Controller):
                 for total in monthly.sum_by_currency(totals).values()
             ],
             rows=[_row_view(total, of_period, before) for total in totals],
+            elsewhere=elsewhere,
             other_income=_other_income_table(others, of_period) if others else None,
             export_url=f"/finance/monthly.csv{query}",
         )

@@ -64,6 +64,7 @@ class OverviewPages(Controller):
                 await period_totals.by_currency(session, zone, year_before) if year_before else {}
             )
             late = await late_entries.count_booked_in(session, of_period.since, of_period.until)
+            elsewhere = await filters.settled_elsewhere(ctx, session, of_period, currency)
             checks = await integrity.latest_results(session)
         drawn_currency = currency or _main_currency(totals, ctx.settings.default_currency)
         drawn = [total for total in totals if total.currency == drawn_currency]
@@ -78,6 +79,7 @@ class OverviewPages(Controller):
             until=of_period.until,
             picker=filters.period_picker(ctx, params),
             currencies=filters.currency_options(currency, every="All, drawn in the largest"),
+            elsewhere=elsewhere,
             cards=[
                 _totals_card(total, of_year_before.get(code), params)
                 for code, total in of_days.items()

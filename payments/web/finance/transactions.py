@@ -106,6 +106,9 @@ class TransactionPages(Controller):
         async with ctx.sessions() as session:
             page, more = await transactions.list_page(session, zone, chosen, before=before)
             totals = await transactions.totals(session, zone, chosen)
+            elsewhere = await filters.settled_elsewhere(
+                ctx, session, chosen.period, chosen.currency
+            )
             booked = await transactions.list_corrections(session, zone, chosen)
         params = filters.pick(query, FILTER_NAMES)
         address = query_string(**params)
@@ -119,6 +122,7 @@ class TransactionPages(Controller):
             params=params,
             picker=filters.period_picker(ctx, period_params),
             choices=_filter_options(chosen),
+            elsewhere=elsewhere,
             totals=_totals_table(totals, chosen.period),
             table=_transactions_table(ctx, page),
             corrections=_corrections_table(booked) if booked and before is None else None,
