@@ -73,6 +73,7 @@ class MonthPages(Controller):
             ],
             rows=[_row_view(total, of_period, before) for total in totals],
             elsewhere=elsewhere,
+            years=_years_table(totals, of_period, chosen),
             other_income=_other_income_table(others, of_period) if others else None,
             export_url=f"/finance/monthly.csv{query}",
         )
@@ -131,6 +132,31 @@ async def list_other_income(
     return await other_income.by_month(
         session, ctx.settings.accounting_zoneinfo, currency=chosen.get("currency"), **days
     )
+
+
+def _years_table(
+    totals: Sequence[MonthlyTotal], of_period: Period, chosen: Mapping[str, Any]
+) -> Table:
+    """Return the months added up by year and currency, the newest year first."""
+    rows: list[list[str | Cell]] = []
+    for year in sorted({one.month.year for one in totals}, reverse=True):
+        of_year = [one for one in totals if one.month.year == year]
+        days = of_period.part_within(period.year_period(year))
+        for code, total in sorted(monthly.sum_by_currency(of_year).items()):
+            url = _lines_url({"period": days.label}, chosen, code)
+            rows.append(
+                [
+                    Cell(str(year), url),
+                    code.upper(),
+                    format_count(total.payments),
+                    format_money(total.gross, code),
+                    format_deduction(total.fees, code),
+                    format_deduction(total.refunds + total.disputes, code),
+                    format_money(total.net, code),
+                ]
+            )
+    columns = ["Year", "Currency", "#Payments", "#Gross", "#Fees", "#Returned", "#Net"]
+    return table("by-year", "By year", columns, rows)
 
 
 def _other_income_table(months: Sequence[MonthlyTotal], of_period: Period) -> Table:
