@@ -137,7 +137,8 @@ async def test_every_figure_leads_to_lines_that_add_up_to_it(room: Newsroom) -> 
                 continue
             if address == "/finance/recurring":  # it defines its figures itself
                 continue
-            undefined |= undefined_labels(answer.text)
+            if address != "/finance/deferred":  # likewise
+                undefined |= undefined_labels(answer.text)
             for row in rows_with_links(answer.text):
                 path = row.url.partition("?")[0]
                 if path in LEADS_TO_FIGURES and row.url not in followed:
