@@ -49,7 +49,7 @@ GONE: Mapping[str, str] = {
 # else, can say who paid. A contribution's id stands in Stripe's metadata as well.
 BOOKS: Mapping[str, str] = {
     "account_maps": "saved_at saved_by names",
-    "accounting_zones": "recorded_at recorded_by",
+    "accounting_zones": "zone recorded_at recorded_by reason",
     "balance_transactions": "id type reporting_category balance_type fees exchange_rate source"
     " charge occurred_at available_on",
     "charges": "stripe_charge_id charged_at balance_transaction synced_at",
