@@ -5,11 +5,13 @@ Stripe allows an account 100 requests a second, and 25 for one endpoint
 backlog of events leaves room for readers who are giving.
 """
 
+import asyncio
 import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache, partial
 from typing import Final
@@ -108,7 +110,8 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         began = time.monotonic()
         outcome = metrics.StripeOutcome.UNREACHABLE
         try:
-            answer = await super().request_async(method, url, headers, post_data)
+            async with _in_time():
+                answer = await super().request_async(method, url, headers, post_data)
             outcome = metrics.outcome_of(answer[1])
         except stripe.APIConnectionError as error:
             error.headers = {ROUTE_HEADER: route_of(method, url)}
@@ -125,6 +128,37 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         if status >= HTTP_SERVER_ERROR:
             return body, status, {**answer_headers, ROUTE_HEADER: route_of(method, url)}
         return answer
+
+
+_answer_by: ContextVar[float | None] = ContextVar("answer_by", default=None)  # monotonic
+
+
+@contextmanager
+def answer_within(seconds: float) -> Iterator[None]:
+    """Have all that the block asks of Stripe be answered within so many seconds together, or count
+    as not answered: somebody waits for it. An inner block can only be shorter.
+    """
+    until, before = time.monotonic() + seconds, _answer_by.get()
+    token = _answer_by.set(until if before is None else min(before, until))
+    try:
+        yield
+    finally:
+        _answer_by.reset(token)
+
+
+def seconds_left() -> float | None:
+    """Return how long whoever waits will wait for Stripe; None where nobody does."""
+    until = _answer_by.get()
+    return None if until is None else until - time.monotonic()
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds_left()):
+            yield
+    except TimeoutError:
+        raise stripe.APIConnectionError("No answer in time.") from None  # type: ignore[no-untyped-call]  # the SDK leaves it so
 
 
 @asynccontextmanager

@@ -1,13 +1,14 @@
 """The web: pages for readers, donors and staff, and the API for programs.
 
 A handler translates a request, calls a verb of a room and prints the result; it holds no rule, and
-no SQL but that of the readiness check. Imports every room; only `ops` and `cli` import it.
+no SQL but that of readiness and metrics. Imports every room; only `ops` and `cli` import it.
 
 app               the application: routes, dependencies, error pages
 rendering         templates
 serving           the processes that listen, and their limits
 connection_guard  how many connections one client may hold
 brand_files       the brand's colours and logo, named by their hash
+answer_deadline   how long whoever asks waits for Stripe
 body_deadline     how long a body may take
 request_spelling  HEAD, and a host in other letters
 request_locale    the language of a response

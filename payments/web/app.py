@@ -47,6 +47,7 @@ from payments.web import (
     security_txt,
     static_files,
 )
+from payments.web.answer_deadline import AnswerDeadline
 from payments.web.api import campaigns as campaigns_api
 from payments.web.api import contributions, mail_events, reminders
 from payments.web.api import newsletter as newsletter_api
@@ -235,8 +236,8 @@ def build(
         request_max_body_size=body_deadline.MAX_BYTES,
         logging_config=None,
     )
-    app.asgi_handler = RequestSpelling(
-        PostRedirectGet(app.asgi_handler, app), options.allowed_hosts
+    app.asgi_handler = AnswerDeadline(
+        RequestSpelling(PostRedirectGet(app.asgi_handler, app), options.allowed_hosts)
     )
     csrf.check_routes(app)
     guards.check_routes(app)

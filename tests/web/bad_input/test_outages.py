@@ -1,15 +1,18 @@
 """When Stripe or the database is away, it is said, and the gift can be finished later."""
 
 import asyncio
+import time
 from uuid import uuid4
 
 import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
+from payments.infra import stripe_client
+from payments.web.answer_deadline import AnswerDeadline
 from payments.web.app import create_app
 from tests.support.database_owner import as_owner
-from tests.support.newsroom import BASE_URL, Newsroom
+from tests.support.newsroom import BASE_URL, REAL_TIMEOUT_SECONDS, Newsroom
 from tests.support.page import Page
 from tests.support.refusals import API, GIFT, posts, problem, sessions, typed
 
@@ -88,6 +91,35 @@ async def test_fifty_at_once_while_stripe_is_slow_are_one_gift(newsroom: Newsroo
     assert (await newsroom.requests_contribution(900, key=key)).json() == (await first).json()
     assert await newsroom.count("contributions") == rows + 1
     assert len(sessions(newsroom) - there) == 1
+
+
+async def test_while_stripe_hangs_a_reader_is_answered_in_time_and_gives_later(
+    newsroom: Newsroom,
+) -> None:
+    there, key = sessions(newsroom), uuid4().hex
+    newsroom.sandbox.faults.add("*", "/v1/", "hang_after", remaining=9)
+    began = time.monotonic()
+    with stripe_client.answer_within(0.3):
+        answer = await newsroom.requests_contribution(900, key=key)
+    assert problem(answer, 503).lower().count("nothing was charged") == 1
+    assert time.monotonic() - began < REAL_TIMEOUT_SECONDS  # and not for as long as it hangs
+    newsroom.sandbox.faults.release()
+    newsroom.sandbox.faults.clear()
+    assert (await newsroom.requests_contribution(900, key=key)).status_code == 201
+    assert len(sessions(newsroom) - there) == 1
+
+
+async def test_every_request_has_a_deadline_that_nobody_inside_can_put_off() -> None:
+    left: list[float | None] = [stripe_client.seconds_left()]
+
+    async def app(_scope: object, _receive: object, _send: object) -> None:
+        with stripe_client.answer_within(3600):
+            left.append(stripe_client.seconds_left())
+
+    await AnswerDeadline(app)({}, None, None)  # type: ignore[arg-type]  # nothing is read
+    assert left[0] is None
+    assert left[1] is not None
+    assert 0 < left[1] <= 10
 
 
 async def test_when_the_database_is_away_it_is_said_and_stripe_is_not_asked(
