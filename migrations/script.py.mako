@@ -9,6 +9,7 @@ revision: str = ${repr(up_revision)}
 down_revision: str | None = ${repr(down_revision)}
 branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}
 depends_on: str | Sequence[str] | None = ${repr(depends_on)}
+serves_since = ${repr(up_revision)}  # the oldest revision whose code works with this schema
 
 
 def upgrade() -> None:

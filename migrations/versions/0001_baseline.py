@@ -16,6 +16,7 @@ revision: str = "0001"
 down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+serves_since = "0001"  # the oldest revision whose code works with this schema
 
 APPEND_ONLY = (
     "account_maps",

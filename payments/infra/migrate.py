@@ -16,13 +16,14 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy import Connection, create_engine, func, select, text
 from sqlalchemy.exc import OperationalError
 
 import migrations
 from payments.infra import connections, service_role
 
 MIGRATION_LOCK = 0x6D696772  # an advisory lock of the whole database: "migr"
+SERVES_SINCE = "serves since "  # and a revision: the comment on Alembic's table
 LOCK_TIMEOUT = timedelta(seconds=5)  # for a table that another session holds
 TURN_TIMEOUT = timedelta(minutes=10)  # for another process that is migrating
 
@@ -59,6 +60,7 @@ def upgrade(
         missing = _revisions_after(_current_revision(connection), up_to=revision)
         command.upgrade(alembic_config(connection), revision)
         service_role.grant(connection)
+        _note_whom_it_serves(connection)
         connection.commit()
     return missing
 
@@ -77,6 +79,19 @@ def head_revision() -> str:
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert head is not None
     return head
+
+
+def serves(version: str, note: str | None) -> bool:
+    """Whether a database at this revision, with the note of whoever migrated it, serves this code.
+
+    Code works with its own schema, and with a newer one that says so: a release only adds what the
+    one before does not need, and a later one takes away. So old and new processes serve side by
+    side while one after the other is replaced.
+    """
+    known = _known_revisions()
+    if version in known:
+        return version == head_revision()
+    return (note or "").removeprefix(SERVES_SINCE) in known
 
 
 def pending_revisions(url: str) -> list[str]:
@@ -133,6 +148,20 @@ def _current_revision(connection: Connection) -> str | None:
     """Return the revision that a database is at, and leave no transaction open."""
     with connection.begin():
         return MigrationContext.configure(connection).get_current_revision()
+
+
+@lru_cache
+def _known_revisions() -> frozenset[str]:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return frozenset(script.revision for script in scripts.walk_revisions())
+
+
+def _note_whom_it_serves(connection: Connection) -> None:
+    """Write down, where code that does not know this revision finds it, since which code works."""
+    version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    script = ScriptDirectory.from_config(alembic_config()).get_revision(version)
+    note = f"{SERVES_SINCE}{script.module.serves_since}"
+    connection.execute(text(f"COMMENT ON TABLE alembic_version IS '{note}'"))
 
 
 def _revisions_after(current: str | None, *, up_to: str) -> list[str]:

@@ -18,7 +18,8 @@ from payments.web.forms import AnyRequest
 
 log = structlog.get_logger("payments.web.health")
 _READINESS_SQL = text(
-    "SELECT version_num, current_setting('transaction_read_only') = 'on' AS is_read_only"
+    "SELECT version_num, obj_description(CAST('alembic_version' AS regclass)) AS note,"
+    "       current_setting('transaction_read_only') = 'on' AS is_read_only"
     "  FROM alembic_version"
 )
 
@@ -51,7 +52,7 @@ async def _reason_not_ready(ctx: Context) -> str | None:
         return "migrations_missing"
     except (SQLAlchemyError, OSError):
         return "no_database"
-    if found is None or found.version_num != migrate.head_revision():
+    if found is None or not migrate.serves(found.version_num, found.note):
         return "migrations_missing"
     return "database_read_only" if found.is_read_only else None
 

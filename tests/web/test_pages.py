@@ -20,6 +20,7 @@ from payments.sandbox.hosted_page_client import follow_cancel_link
 from payments.web import widget_files
 from payments.web.app import create_app
 from tests.support.database import copy_database
+from tests.support.database_owner import as_owner
 from tests.support.http import browser, safe
 from tests.support.loops import ANYIO_BACKEND, AnyioBackend
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
@@ -497,9 +498,24 @@ async def test_health_says_up_or_not_and_the_log_why(
         without_tables = await readiness(newsroom, empty)
     without_database = await readiness(newsroom, empty)
     assert without_tables == without_database == (503, {"status": "unavailable"})
+    # While a release is rolled out, the old code serves on with the new schema, if that says so.
+    url = newsroom.settings.database_url.get_secret_value()
+    with as_owner(url) as owner:
+        [(version, note)] = owner.execute(
+            "SELECT version_num, obj_description(CAST('alembic_version' AS regclass))"
+            " FROM alembic_version"
+        )
+        assert note == f"serves since {version}"
+        owner.execute("UPDATE alembic_version SET version_num = 'newer'")
+        newer = await newsroom.web.get("/health/ready")
+        owner.execute("COMMENT ON TABLE alembic_version IS 'serves since newer'")
+        contracted = await newsroom.web.get("/health/ready")
+        owner.execute("UPDATE alembic_version SET version_num = %s", [version])
+        owner.execute(f"COMMENT ON TABLE alembic_version IS '{note}'".encode())
+    assert (newer.status_code, contracted.status_code) == (200, 503)
     logged = [line for line in capsys.readouterr().err.splitlines() if "not_ready" in line]
     reasons = [json.loads(line)["outcome"] for line in logged]
-    assert reasons == ["migrations_missing", "no_database"]
+    assert reasons == ["migrations_missing", "no_database", "migrations_missing"]
 
 
 async def test_health_answers_whoever_asks_by_whatever_name(newsroom: Newsroom) -> None:
