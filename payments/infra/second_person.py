@@ -3,7 +3,7 @@
 Corrections of the books and refunds share it: what counts against a limit, who may decide, and the
 alert that says that something waits. A limit holds for all that one colleague does alone within a
 day, in all currencies together, so that nobody gets around it in parts. Nobody agrees to what they
-asked for, nor through a colleague whom they themselves let in a moment ago.
+asked for, nor through colleagues whom they themselves let in a moment ago.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import PaymentsError
@@ -29,6 +29,24 @@ LETS_IN = (
     AuditAction.ROLE_CHANGED,
     AuditAction.ACCESS_END_CHANGED,
 )
+_SOMEBODY_BEHIND_BOTH = text("""
+    WITH RECURSIVE behind AS (
+        SELECT asked, name
+          FROM (VALUES (true, CAST(:one AS text)), (false, CAST(:other AS text)))
+               AS two(asked, name)
+         UNION
+        SELECT behind.asked, entry.name
+          FROM behind
+          JOIN audit_entries AS entry ON entry.object_id = behind.name
+         WHERE entry.action = 'colleague_invited'
+           AND entry.staff_id IS NOT NULL
+           AND entry.recorded_at > :since
+    )
+    SELECT EXISTS (SELECT
+                     FROM behind AS one
+                     JOIN behind AS other USING (name)
+                    WHERE one.asked AND NOT other.asked)
+""")
 
 
 class DecisionRefused(PaymentsError):
@@ -81,7 +99,7 @@ async def decide(
     """Return how a decision ends: refused by whoever asked, it is withdrawn.
 
     Raises DecisionRefused for what was decided already, for whoever asked and would approve, and
-    where one of the two let the other in lately.
+    where one of the two let the other in lately, or somebody stands behind both.
     """
     if not is_waiting:
         raise DecisionRefused("It was decided already. Nothing was done.")
@@ -91,13 +109,21 @@ async def decide(
         return DecisionOutcome.WITHDRAWN
     if outcome is DecisionOutcome.APPROVED and await _let_in_lately(session, asked_by, by, now=now):
         raise DecisionRefused(
-            "One of you two let the other in during the last seven days. Somebody else approves "
-            "it. Nothing was done."
+            "One of you two let the other in during the last seven days, or the same colleague "
+            "invited you both. Somebody else approves it. Nothing was done."
         )
     return outcome
 
 
 async def _let_in_lately(session: AsyncSession, one: Actor, other: Actor, *, now: datetime) -> bool:
+    """Whether lately one let the other in, or somebody stands behind both.
+
+    Behind a colleague is whoever invited them, who was shown the link, and whoever invited that
+    one. The command line stands behind nobody: it is no colleague.
+    """
+    found = {"one": one.name, "other": other.name, "since": now - LET_IN_LATELY}
+    if await session.scalar(_SOMEBODY_BEHIND_BOTH, found):
+        return True
     let_in = or_(
         *(
             (AuditEntry.staff_id == by.id) & (AuditEntry.object_id == whom.name)

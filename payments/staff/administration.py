@@ -40,11 +40,15 @@ async def set_access_end(
     now: datetime,
     by: Staff | None = None,
 ) -> None:
-    """Say when a colleague is let in no more; None is never. It ends then by itself."""
+    """Say when a colleague is let in no more; None is never. It ends then by itself.
+
+    No session and no API token that an earlier end closed opens again.
+    """
     if colleague.access_ends_at == access_ends_at:
         return
-    if not colleague.has_access(now):  # a session that an end closed does not open again
+    if not colleague.has_access(now):
         await sessions.revoke_access(session, colleague)
+        await api_tokens.revoke_all_of(session, colleague, now=now, by=by)
     colleague.access_ends_at = access_ends_at
     end = "no end" if access_ends_at is None else f"until {access_ends_at.isoformat()}"
     await accounts.record_action_on(

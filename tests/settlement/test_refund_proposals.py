@@ -1,12 +1,15 @@
 """A refund above the limit of one colleague is made when another approves it, and not before."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 import pytest
 from stripe.params import RefundCreateParams
 
+from payments.infra import audit_log, second_person
+from payments.infra.audit_log import AuditAction
+from payments.infra.second_person import Actor, DecisionOutcome, DecisionRefused
 from payments.settlement import refund_proposals
 from payments.staff.accounts import Role
 from tests.support.colleague import Colleague, open_colleague_browser
@@ -58,6 +61,7 @@ async def test_above_the_limit_two_colleagues_refund_and_each_ending_is_in_the_a
         open_colleague_browser(room, "Kim", Role.AUDITOR) as kim,
         open_colleague_browser(room, "Sue", Role.SUPPORT) as sue,
         open_colleague_browser(room, "Ned", Role.FINANCE) as ned,
+        open_colleague_browser(room, "Pia", Role.FINANCE) as pia,
     ):
         one, two, euros, pounds = await charges_of(room)
         for colleague in (ada, bea, kim, sue):
@@ -99,7 +103,7 @@ async def test_above_the_limit_two_colleagues_refund_and_each_ending_is_in_the_a
         assert await room.rows(made) == [(600, "succeeded")]
 
         await _ends_otherwise(room, ada, bea, euros, pounds)
-        await _not_by_whom_one_let_in(room, bea, ned, one)
+        await _not_by_whom_one_let_in(room, bea, ned, pia, one)
         await _not_what_has_changed(room, ada, bea, two)
         room.clock.advance(refund_proposals.LIFETIME)
         await refund_proposals.expire(room.ctx)
@@ -120,7 +124,7 @@ async def test_above_the_limit_two_colleagues_refund_and_each_ending_is_in_the_a
         assert done[2:] == [
             ("Ada", "proposed"), ("Ada", "proposed"), ("Ada", "requested"), ("Bea", "approved"),
             ("Bea", "refused"), ("Ada", "withdrawn"), ("Bea", "proposed"), ("Ned", "refused"),
-            ("Ada", "proposed"), ("Ada", "expired"),
+            ("Ned", "proposed"), ("Pia", "refused"), ("Ada", "proposed"), ("Ada", "expired"),
         ]  # fmt: skip
 
 
@@ -150,12 +154,10 @@ async def _ends_otherwise(
 
 
 async def _not_by_whom_one_let_in(
-    room: Newsroom, bea: Colleague, ned: Colleague, charge: object
+    room: Newsroom, bea: Colleague, ned: Colleague, pia: Colleague, charge: object
 ) -> None:
-    """An administrator does not approve through the account that they just made."""
-    made = await bea.sends("/staff/colleagues", name="Ned", role="finance")
-    link = made.text.partition('<code class="once">')[2].partition("<")[0]
-    await ned.opens_link(link.removeprefix(room.settings.base_url))
+    """An administrator does not approve through an account that they just made, nor through two."""
+    await _lets_in(room, bea, ned)
     assert WAITS in await asks(bea, charge, "10.01")
     ((proposal, _, amount),) = await waiting(room)
     form = (await ned.opens(page_of(charge))).form(f"{page_of(charge)}/approve")
@@ -165,6 +167,51 @@ async def _not_by_whom_one_let_in(
     assert amount == 1001
     fields = {"proposal": str(proposal), "why": "No"}
     assert (await ned.sends(f"{page_of(charge)}/refuse", **fields)).is_redirect
+
+    await _lets_in(room, bea, pia)
+    assert WAITS in await asks(ned, charge, "10.02")
+    ((proposal, _, _),) = await waiting(room)
+    assert await approves(pia, charge, proposal, 1002) == HTTPStatus.CONFLICT
+    fields = {"proposal": str(proposal), "why": "No"}
+    assert (await pia.sends(f"{page_of(charge)}/refuse", **fields)).is_redirect
+    await _not_along_a_chain(room)
+
+
+async def _not_along_a_chain(room: Newsroom) -> None:
+    """Whoever was let in by a colleague who was let in: for a week, and not by the command line."""
+    ids = {str(name): str(id_) for id_, name in await room.rows("SELECT id, name FROM staff")}
+    bea, pia = Actor(ids["Bea"], "Bea"), Actor(ids["Pia"], "Pia")
+    zoe, eve = Actor("z" * 32, "Zoe"), Actor("e" * 32, "Eve")
+    now = room.clock()
+
+    async def refuses(asked_by: Actor, by: Actor, at: datetime) -> bool:
+        try:
+            await second_person.decide(
+                session, DecisionOutcome.APPROVED,
+                asked_by=asked_by, by=by, is_waiting=True, now=at,
+            )  # fmt: skip
+        except DecisionRefused:
+            return True
+        return False
+
+    async with room.ctx.sessions() as session:
+        invited = AuditAction.COLLEAGUE_INVITED
+        by_pia = {"staff_id": pia.id, "name": pia.name}
+        await audit_log.record(session, invited, object_id=zoe.name, now=now, **by_pia)
+        await audit_log.record(session, invited, object_id=eve.name, now=now)
+        for one, other in ((bea, zoe), (zoe, bea), (Actor(ids["Ned"], "Ned"), zoe)):
+            assert await refuses(one, other, now)
+            assert not await refuses(one, other, now + second_person.LET_IN_LATELY)
+        assert not await refuses(bea, eve, now)
+        assert not await refuses(Actor(ids["Ada"], "Ada"), zoe, now)
+        await session.rollback()
+
+
+async def _lets_in(room: Newsroom, bea: Colleague, other: Colleague) -> None:
+    """Bea invites a colleague, who opens the link."""
+    made = await bea.sends("/staff/colleagues", name=other.name, role=other.role.value)
+    link = made.text.partition('<code class="once">')[2].partition("<")[0]
+    await other.opens_link(link.removeprefix(room.settings.base_url))
 
 
 async def _not_what_has_changed(

@@ -172,7 +172,7 @@ async def test_a_token_ends_on_its_last_day_and_with_its_colleague(newsroom: New
 
     program = await has_token(newsroom, of="Fay", name="Fay's")
     now = newsroom.clock()
-    for end, status in ((now + timedelta(seconds=1), 200), (now, 401)):
+    for end, status in ((now + timedelta(seconds=1), 200), (now, 401), (None, 401)):
         async with newsroom.ctx.sessions.begin() as session:
             fay = await accounts.get_by_name(session, "Fay")
             await administration.set_access_end(session, fay, end, now=now)

@@ -17,17 +17,14 @@ from payments.core.settings import Settings
 
 MAX_URL_LENGTH = 500
 NOTHING_SAVED = "Nothing was saved."
-# What carries an IPv4 address within: where it leads is for a gateway to say.
-TRANSLATED = tuple(
-    IPv6Network(text)
-    for text in (
-        "::/96",
-        "::ffff:0:0/96",
-        "64:ff9b::/96",
-        "64:ff9b:1::/48",
-        "2001::/32",
-        "2002::/16",
-    )
+# The IPv6 addresses that are given out on the internet. Outside are the old private ones
+# (fec0::/10), and most that carry an IPv4 address within: where those lead is for a gateway to say.
+# https://www.iana.org/assignments/ipv6-address-space/
+GIVEN_OUT = IPv6Network("2000::/3")
+NOT_PUBLIC = (
+    IPv6Network("2001::/32"),  # Teredo, which carries an IPv4 address
+    IPv6Network("2002::/16"),  # 6to4, which does as well
+    IPv6Network("3fff::/20"),  # for documentation
 )
 
 
@@ -39,7 +36,9 @@ def allows_loopback(settings: Settings) -> bool:
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the internet's, which anybody may ask."""
     ip = ip_address(address.partition("%")[0])
-    if isinstance(ip, IPv6Address) and any(ip in network for network in TRANSLATED):
+    if isinstance(ip, IPv6Address) and (
+        ip not in GIVEN_OUT or any(ip in network for network in NOT_PUBLIC)
+    ):
         return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
