@@ -2397,7 +2397,8 @@ def infra_tables() -> None:
                 "stripe_route_unavailable "
                 "stripe_key_refused stripe_permission_missing wrong_stripe_account "
                 "stripe_value_unknown "
-                "object_failed schedule_failed import_stalled webhooks_missing "
+                "object_failed schedule_failed address_keys_unreadable import_stalled "
+                "webhooks_missing "
                 "readers_hidden erase_at_stripe event_endpoint_disabled",
             ),
         ),

@@ -61,6 +61,7 @@ class AlertKind(StrEnum):
     STRIPE_VALUE_UNKNOWN = "stripe_value_unknown"
     OBJECT_FAILED = "object_failed"
     SCHEDULE_FAILED = "schedule_failed"
+    ADDRESS_KEYS_UNREADABLE = "address_keys_unreadable"
     IMPORT_STALLED = "import_stalled"
     WEBHOOKS_MISSING = "webhooks_missing"
     READERS_HIDDEN = "readers_hidden"
@@ -141,6 +142,9 @@ MESSAGES = {
         "Stripe says something of an object that this version does not know."
     ),
     AlertKind.OBJECT_FAILED: "One object could not be processed. The others were.",
+    AlertKind.ADDRESS_KEYS_UNREADABLE: (
+        "Addresses of reminders or the newsletter cannot be read here. They wait; nothing is lost."
+    ),
     AlertKind.SCHEDULE_FAILED: "Something that runs by schedule failed twice in a row.",
     AlertKind.IMPORT_STALLED: (
         "The balance was not imported for an hour; reports and books are behind."

@@ -10,6 +10,11 @@ share could not be destroyed for one of them. The price: the directory must be l
 and snapshots, every web and worker process must see the same one (several hosts share a volume),
 and when it is lost, so are its addresses. A disk may retain the bytes of an unlinked file for a
 while; they are wrapped, so they are of no use without a secret key.
+
+A key that was destroyed leaves its name behind, as an empty file in the folder `destroyed`. A key
+that is not there without that, or that no secret key of this process opens, is not destroyed: the
+folder may be another one, or a new secret key may not be here yet. Nothing follows from it but an
+alert (KeyUnreadable).
 """
 
 import contextlib
@@ -33,6 +38,8 @@ from payments.core.settings import Settings
 from payments.donors import donors
 
 NONCE_BYTES = 12
+DESTROYED = "destroyed"  # the folder of the names of keys that are gone
+TOMBSTONE_RETENTION = timedelta(days=400)  # longer than backups are retained
 ORPHANED_KEY_AGE = timedelta(hours=2)  # a key without a row is younger only while it is written
 
 
@@ -42,6 +49,10 @@ class KeyStoreMissing(PaymentsError):
     status = 503
     code = "key-store-missing"
     title = "E-mail reminders are not available here"
+
+
+class KeyUnreadable(Exception):
+    """The key of an address was not destroyed, and this process cannot read it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,10 @@ def encrypt(settings: Settings, associated_data: AssociatedData, address: str) -
 def decrypt(
     settings: Settings, associated_data: AssociatedData, ciphertext: bytes | None
 ) -> str | None:
-    """Return the address; None if its key is destroyed, or the ciphertext belongs elsewhere."""
+    """Return the address; None if its key is destroyed, or the ciphertext belongs elsewhere.
+
+    Raises KeyUnreadable, after which the address must stay as it is.
+    """
     if ciphertext is None or (key := _load_key(settings, associated_data.row_id)) is None:
         return None
     try:
@@ -120,9 +134,29 @@ def decrypt(
 
 def destroy_key(settings: Settings, row_id: str) -> None:
     """Destroy the key of a row, if there is one. Its address cannot be decrypted any more."""
-    with contextlib.suppress(FileNotFoundError):
-        _overwrite_in_place(_key_path(settings, row_id), secrets.token_bytes(NONCE_BYTES + 32 + 16))
-    _key_path(settings, row_id).unlink(missing_ok=True)
+    path = _key_path(settings, row_id)
+    try:
+        _overwrite_in_place(path, secrets.token_bytes(NONCE_BYTES + 32 + 16))
+    except FileNotFoundError:
+        return
+    tombstone = _tombstone(settings, row_id)
+    tombstone.parent.mkdir(mode=0o700, exist_ok=True)
+    tombstone.touch(mode=0o600)
+    path.unlink(missing_ok=True)
+
+
+def forget_destroyed(settings: Settings, *, now: float) -> None:
+    """Remove the names of keys that were destroyed so long ago that no backup has their rows.
+
+    `now` is a Unix time by the clock of the file system.
+    """
+    if not has_key_store(settings):
+        return
+    written_before = now - TOMBSTONE_RETENTION.total_seconds()
+    for path in Path(settings.address_key_dir, DESTROYED).glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < written_before:
+                path.unlink()
 
 
 def rewrap_keys(settings: Settings) -> int:
@@ -162,11 +196,15 @@ def _load_key(settings: Settings, row_id: str) -> bytes | None:
     try:
         wrapped = _key_path(settings, row_id).read_bytes()
     except FileNotFoundError:
-        return None
+        if _tombstone(settings, row_id).exists():
+            return None
+        raise KeyUnreadable from None
     for secret in settings.hmac_keys:
         if (key := _unwrap_key(secret, wrapped, row_id)) is not None:
             return key
-    return None
+    if _tombstone(settings, row_id).exists():
+        return None
+    raise KeyUnreadable
 
 
 def _wrap_key(secret: bytes, key: bytes, row_id: str) -> bytes:
@@ -198,6 +236,10 @@ def _key_path(settings: Settings, row_id: str) -> Path:
         raise KeyStoreMissing("This newsroom can't store addresses safely yet. Nothing was stored.")
     assert is_row_id(row_id)
     return Path(settings.address_key_dir, row_id[:2], row_id)
+
+
+def _tombstone(settings: Settings, row_id: str) -> Path:
+    return Path(settings.address_key_dir, DESTROYED, row_id)
 
 
 def _key_paths(settings: Settings) -> Iterator[Path]:

@@ -27,7 +27,7 @@ from payments.mail import delivery, render, smtp
 from payments.mail.delivery import Claim
 from payments.mail.smtp import Envelope, SendResult
 from payments.signups import address_vault, suppression
-from payments.signups.signup import CONFIRMATION_LIFETIME, Signup
+from payments.signups.signup import CONFIRMATION_LIFETIME, KEY_STORE, Signup
 from payments.signups.suppression import SuppressionReason
 
 log = structlog.get_logger("payments.signups.confirmation")
@@ -204,7 +204,18 @@ async def _send(ctx: Context, kind: SignupKind[Row], row_id: str) -> bool:
         row = await _lock_unconfirmed(session, kind, row_id)
         if row is None:
             return False
-        address = address_vault.decrypt(key_settings, row.associated_data, row.address_ciphertext)
+        try:
+            address = address_vault.decrypt(
+                key_settings, row.associated_data, row.address_ciphertext
+            )
+        except address_vault.KeyUnreadable:
+            await alerts.raise_alert(
+                session,
+                AlertKind.ADDRESS_KEYS_UNREADABLE,
+                object_id=KEY_STORE,
+                now=ctx.now(),
+            )
+            return False
         if address is None:
             await _remove(session, key_settings, row)
             return False

@@ -123,7 +123,7 @@ def key_settings(settings: Settings) -> Settings:
 
 
 def decrypt_address(settings: Settings, row: NewsletterSignup) -> str | None:
-    """Return the address of a sign-up; None if its key is destroyed."""
+    """Return the address of a sign-up; None if its key is destroyed. Raises KeyUnreadable."""
     return address_vault.decrypt(
         key_settings(settings), row.associated_data, row.address_ciphertext
     )

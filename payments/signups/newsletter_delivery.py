@@ -86,7 +86,13 @@ async def deliver(ctx: Context, row_id: str) -> None:
         return
     if row.next_attempt_at > ctx.now():
         return
-    address = newsletter.decrypt_address(ctx.settings, row)
+    try:
+        address = newsletter.decrypt_address(ctx.settings, row)
+    except address_vault.KeyUnreadable:
+        await signup.note_key_store(ctx, is_readable=False)
+        await _schedule_retry(ctx, row_id)
+        return
+    await signup.note_key_store(ctx, is_readable=True)
     if address is None:
         await _close(ctx, row_id, SignupState.UNDELIVERED)
         return

@@ -124,13 +124,23 @@ async def send(ctx: Context, reminder_id: str) -> None:
         not row.verified and await confirmation.alert_if_delayed(ctx)
     ):
         return  # it is enqueued again in an hour
-    address = address_vault.decrypt(ctx.settings, row.associated_data, row.address_ciphertext)
+    try:
+        address = address_vault.decrypt(ctx.settings, row.associated_data, row.address_ciphertext)
+    except address_vault.KeyUnreadable:
+        await signup.note_key_store(ctx, is_readable=False)  # and it is enqueued again in an hour
+    else:
+        await signup.note_key_store(ctx, is_readable=True)
+        await _send_to(ctx, row, address)
+
+
+async def _send_to(ctx: Context, row: Reminder, address: str | None) -> None:
+    """Send a reminder that is due, or close it where something speaks against it."""
     if address is None:
-        await _close(ctx, reminder_id, ReminderState.KEY_LOST)
+        await _close(ctx, row.id, ReminderState.KEY_LOST)
         return
     hashes = await address_vault.address_hashes(ctx.settings, address)
     if (state := await _find_closing_state(ctx, row, hashes)) is not None:
-        await _close(ctx, reminder_id, state)
+        await _close(ctx, row.id, state)
         return
     await _deliver(ctx, row, address, hashes)
 

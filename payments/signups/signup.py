@@ -24,6 +24,7 @@ from payments.signups.address_vault import AssociatedData
 log = structlog.get_logger("payments.signups.signup")
 CONFIRMATION_LIFETIME = timedelta(hours=48)  # from the sign-up: of the row, and of its link
 UNSUBSCRIBE_LINK_LIFETIME = timedelta(days=400)
+KEY_STORE = "key_store"  # what the alert is about
 KEY_BATCH_SIZE = 1000
 
 
@@ -89,6 +90,14 @@ async def destroy_keys(
     return destroyed
 
 
+async def note_key_store(ctx: Context, *, is_readable: bool) -> None:
+    """Open the alert that an address cannot be read here, or close it."""
+    change = alerts.close if is_readable else alerts.raise_alert
+    async with ctx.sessions.begin() as session:
+        kind = AlertKind.ADDRESS_KEYS_UNREADABLE
+        await change(session, kind, object_id=KEY_STORE, now=ctx.now())
+
+
 async def destroy_orphaned_keys(
     ctx: Context, table: type[Signup], key_settings: Settings, *, file_time: float, schedule: str
 ) -> None:
@@ -97,6 +106,7 @@ async def destroy_orphaned_keys(
     `key_settings` name the key directory of the table; `file_time` is now, by the clock of its file
     system; `schedule` is what does it once more.
     """
+    address_vault.forget_destroyed(key_settings, now=file_time)
     old_keys = address_vault.old_keys(key_settings, now=file_time)
     for start in range(0, len(old_keys), KEY_BATCH_SIZE):
         batch = old_keys[start : start + KEY_BATCH_SIZE]

@@ -3,6 +3,7 @@
 Two people gave and one of them, and a third, are to be reminded; another reminder was cancelled.
 """
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -92,9 +93,12 @@ async def opened(room: Newsroom, **more: object) -> list[str]:
     settings = room.settings.model_copy(update=more)
     async with room.ctx.sessions() as session:
         rows = list(await session.scalars(select(Reminder)))
-    found = [
-        address_vault.decrypt(settings, row.associated_data, row.address_ciphertext) for row in rows
-    ]
+    found = []
+    for row in rows:
+        with contextlib.suppress(address_vault.KeyUnreadable):
+            found.append(
+                address_vault.decrypt(settings, row.associated_data, row.address_ciphertext)
+            )
     return [address for address in found if address is not None]
 
 

@@ -1,6 +1,8 @@
 """Once its key is destroyed, nothing yields an address: no row, no copy, no secret key."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +12,12 @@ from payments.signups import (
     newsletter_delivery,
     reminder_sender,
 )
-from payments.signups.address_vault import AssociatedData
+from payments.signups.address_vault import AssociatedData, KeyUnreadable
 from tests.support import dumps
 from tests.support import newsletter as newsletter_support
 from tests.support.donor import Donor
 from tests.support.newsletter import MailingSystem, is_confirmed
+from tests.support.newsroom import Newsroom
 from tests.support.reminders import (
     DAY,
     READER,
@@ -22,10 +25,16 @@ from tests.support.reminders import (
     keys,
     passes,
     signs_up,
+    works,
 )
 from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
+
+
+def destroyed(room: Newsroom) -> list[str]:
+    """The names of keys that are known to be destroyed."""
+    return [path.name for path in Path(room.settings.address_key_dir, "destroyed").iterdir()]
 
 
 async def test_neither_the_database_nor_yesterdays_copy_of_it_yields_an_address(
@@ -39,8 +48,10 @@ async def test_neither_the_database_nor_yesterdays_copy_of_it_yields_an_address(
     assert isinstance(ciphertext, bytes)
     bound_to = AssociatedData("reminders", "address_ciphertext", row_id)
     assert address_vault.decrypt(room.settings, bound_to, ciphertext) == READER
+    of_another_row = AssociatedData("reminders", "address_ciphertext", "0" * 32)
+    with pytest.raises(KeyUnreadable):
+        address_vault.decrypt(room.settings, of_another_row, ciphertext)
     for moved in (
-        AssociatedData("reminders", "address_ciphertext", "0" * 32),
         AssociatedData("reminders", "zone", row_id),
         AssociatedData("letters", "address_ciphertext", row_id),
     ):
@@ -68,12 +79,43 @@ async def test_an_address_survives_a_roll_of_the_secret_keys(reader: Donor) -> N
         {**settings.model_dump(), "secret_keys": secret_named("newest")}
     )
     assert address_vault.decrypt(rolled, bound_to, ciphertext) == READER
-    assert address_vault.decrypt(newest, bound_to, ciphertext) is None
+    with pytest.raises(KeyUnreadable):
+        address_vault.decrypt(newest, bound_to, ciphertext)
     assert (address_vault.rewrap_keys(rolled), address_vault.rewrap_keys(rolled)) == (1, 0)
     assert address_vault.decrypt(newest, bound_to, ciphertext) == READER
     address_vault.destroy_key(settings, str(row_id))
     assert address_vault.rewrap_keys(rolled) == 0
     assert keys(room) == []
+
+
+async def test_a_process_that_lacks_a_secret_key_or_the_folder_destroys_nothing(
+    reader: Donor,
+) -> None:
+    room = reader.room
+    await is_reminded_in_a_week(reader)
+    await room.advances_time(7 * DAY)
+    (path,) = keys(room)
+    wrapped, mails = path.read_bytes(), len(room.mails())
+    newest = {"secret_keys": secret_named("newest")}
+    alerts = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL"
+    for settings, is_there in ((newest, True), ({}, False)):
+        values = {**room.settings.model_dump(), **settings}
+        ctx = replace(room.ctx, settings=type(room.settings).model_validate(values))
+        if not is_there:
+            path.unlink()
+        ((row_id,),) = await room.rows("SELECT id FROM reminders WHERE state = 'scheduled'")
+        await reminder_sender.send(ctx, str(row_id))
+        assert await room.rows(alerts) == [("address_keys_unreadable", "key_store")]
+        assert len(room.mails()) == mails
+        assert keys(room) == ([path] if is_there else [])
+        path.write_bytes(wrapped)  # mounted again
+    await works(room)
+    assert len(room.mails()) == mails + 1
+    assert (await room.rows(alerts), keys(room)) == ([], [])
+    assert destroyed(room) == [path.name]
+    far = datetime.now(UTC).timestamp() + 500 * 86_400
+    await reminder_sender.purge(room.ctx, file_time=far)
+    assert destroyed(room) == []
 
 
 async def test_a_key_that_cannot_be_destroyed_keeps_its_row_and_no_other(reader: Donor) -> None:
@@ -133,7 +175,8 @@ async def test_nothing_here_yields_the_address_once_it_is_handed_over(
     )
     assert address_vault.decrypt(store, bound_to, ciphertext) == READER  # while it is needed
     # not with a reminder's keys
-    assert address_vault.decrypt(room.settings, bound_to, ciphertext) is None
+    with pytest.raises(KeyUnreadable):
+        address_vault.decrypt(room.settings, bound_to, ciphertext)
     await newsletter_support.works(room)
     assert len(mailing.verified_messages()) == 1
     today = dumps.rows(room)

@@ -149,7 +149,7 @@ async def states(room: Newsroom) -> list[object]:
 
 def keys(room: Newsroom) -> list[Path]:
     store = Path(room.settings.address_key_dir)
-    return [path for path in store.rglob("*") if path.is_file()]
+    return [path for path in store.glob("**/??/*") if path.is_file()]
 
 
 async def open_alerts(room: Newsroom) -> list[object]:

@@ -111,6 +111,11 @@ INSTRUCTIONS = {
         "Look the object up at Stripe by its id. Try again; if it fails once more, call an "
         "engineer."
     ),
+    AlertKind.ADDRESS_KEYS_UNREADABLE: (
+        "Is the folder of PAYMENTS_ADDRESS_KEY_DIR mounted for every process, and the same one? "
+        "Does every process have each of the PAYMENTS_SECRET_KEYS? Destroy none of them before "
+        "this closes, which it does by itself with the next address that can be read."
+    ),
     AlertKind.SCHEDULE_FAILED: (
         "Try again. If it fails once more, call an engineer: the log has the reason, and the name "
         "says what stands still. The alert closes by itself."
