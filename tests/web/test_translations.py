@@ -57,6 +57,7 @@ ENGLISH_CODES = {
     *("bad-webhook", "idempotency-key-missing", "idempotency-key-reused"),
     *("edit-conflict", "invalid-campaign", "decision-refused"),
     *("account-map-changed", "program-refuses", "no-signing-key", "not-a-pack", "period-not-ready"),
+    "another-accounting-zone",
     *(
         "adoption-undecided",
         "live-subscriptions-remain",
