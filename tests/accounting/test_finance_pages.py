@@ -125,20 +125,37 @@ def undefined_labels(markup: str) -> set[str]:
     return {one for one in labels - DEFINITIONS.keys() if not SELF_EVIDENT.fullmatch(one)}
 
 
+def headings_given_twice(markup: str) -> set[str]:
+    """What two columns of one table are both called."""
+    found = set()
+    for row in re.findall(r"<thead><tr>(.*?)</tr></thead>", markup, re.DOTALL):
+        labels = Counter(re.findall(r'<th scope="col"[^>]*>(.*?)</th>', row))
+        found |= {label for label, count in labels.items() if count > 1}
+    return found
+
+
+def links_of_navigation(markup: str) -> tuple[str, ...]:
+    nav = markup.partition('<nav class="pages"')[2].partition("</nav>")[0]
+    return tuple(re.findall(r'href="([^"]+)"', nav))
+
+
 async def test_every_figure_leads_to_lines_that_add_up_to_it(room: Newsroom) -> None:
     cookie = await signs_in(room)
     compared: Counter[tuple[str, str]] = Counter()
     followed = set()
     undefined: set[str] = set()
+    navigations = set()
     for query in ("", "?period=2026-12&currency=usd", "?from=2026-11-10&to=2026-12-27"):
         for address in finance_addresses(room):
             answer = await sees(room, cookie, f"{address}{query}")
             if not answer.headers["content-type"].startswith("text/html"):
                 continue
-            if address == "/finance/recurring":  # it defines its figures itself
-                continue
-            if address != "/finance/deferred":  # likewise
+            navigations.add(links_of_navigation(answer.text))
+            assert headings_given_twice(answer.text) == set(), address
+            if address != "/finance/deferred":  # it defines its figures itself
                 undefined |= undefined_labels(answer.text)
+            if address == "/finance/recurring":  # a month of it is no sum of that month's lines
+                continue
             for row in rows_with_links(answer.text):
                 path = row.url.partition("?")[0]
                 if path in LEADS_TO_FIGURES and row.url not in followed:
@@ -146,6 +163,8 @@ async def test_every_figure_leads_to_lines_that_add_up_to_it(room: Newsroom) -> 
                     count = await leads_to_its_figures(room, cookie, row)
                     assert count, f"{address}{query}: nothing of {row} can be compared"
                     compared[address, path] += count
+    [navigation] = navigations  # the same on every page
+    assert {"/finance/approvals", "/finance/periods", "/staff/tokens"} <= {*navigation}
     assert undefined == set(), "a word above figures means one thing: definitions.py"
     assert compared.keys() >= {
         ("/finance", "/finance"),

@@ -15,12 +15,13 @@ from payments.settlement.refund_proposals import RefundProposal
 from payments.staff.accounts import Staff
 from payments.web.finance.formats import format_minute
 from payments.web.staff import layout
+from payments.web.staff.alerts import APPROVALS_URL
 
 
 class ApprovalPage(Controller):
     """The list; a refund's or a correction's own page has the forms."""
 
-    path = "/finance/approvals"
+    path = APPROVALS_URL
     include_in_schema = False
 
     @get()
@@ -35,7 +36,7 @@ class ApprovalPage(Controller):
             ctx,
             "finance_approvals.html",
             colleague,
-            active_url="/finance",
+            active_url=APPROVALS_URL,
             refunds=[_refund_view(ctx, one, colleague) for one in refunds],
             corrections=[_correction_view(ctx, one, colleague) for one in waiting],
         )

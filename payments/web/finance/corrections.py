@@ -67,7 +67,7 @@ class CorrectionPages(Controller):
             ctx,
             "finance_corrections.html",
             colleague,
-            active_url="/finance",
+            active_url="/finance/periods",
             transaction="",
             error="",
             corrections=[_view(ctx, one, colleague) for one in views],
@@ -187,7 +187,7 @@ async def _render(
         ctx,
         "finance_corrections.html",
         colleague,
-        active_url="/finance",
+        active_url="/finance/periods",
         status=200 if error is None else error.status,
         transaction=transaction_id,
         standing=[

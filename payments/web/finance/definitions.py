@@ -4,6 +4,8 @@ A word has one meaning on all pages and in all files. A table shows the definiti
 columns below itself; a label that is not here is a year, a currency, a program or a frequency.
 """
 
+from payments.accounting.reports import recurring_figures
+
 DEFINITIONS = {
     # of the months, of a period, and of whatever filters are set
     "Payments": "How many payments arrived; refunds do not take any away.",
@@ -62,26 +64,33 @@ DEFINITIONS = {
     "Credits": "What they add on the credit side; the two must be equal.",
     # of recurring revenue
     "Active": "Recurring contributions that will be charged again.",
-    "MRR": "Monthly recurring revenue: what one month of these contributions brings.",
+    "Each month": "What a month of these contributions brings if all of them are paid; MRR counts "
+    "those that were paid for, in the currency that was settled.",
     "Of a varying amount, not counted": "Those whose amount is not the same every time.",
     "Of these set to end": "Those that end by themselves, for their donors cancelled them.",
-    "Their MRR": "The part of it that ends with them.",
+    "Less each month then": "By how much less a month brings once they have ended.",
     "Opening": "Monthly recurring revenue at the beginning of the month.",
-    "New": "Of contributions that paid for the first time.",
-    "Reactivated": "Of contributions that had stopped or paused and paid again.",
+    "New": "Of people who never gave regularly before, and of further contributions of others.",
+    "Reactivated": "Of contributions, or people, that had stopped or paused and paid again.",
     "Raised": "By how much donors raised their contributions.",
     "Lowered": "By how much donors lowered their contributions.",
-    "Paused": "Of contributions their donors paused or skipped.",
-    "Cancelled": "Of contributions that were cancelled.",
-    "Lost to failed payments": "Of contributions that ended because their payments failed.",
-    "FX": "What exchange rates did to contributions that stayed the same.",
+    "Paused": "Of contributions that were paused, skipped or moved to another day.",
+    "Cancelled": "Of contributions that the donor, support or Stripe ended.",
+    "Lost to failed payments": "Of contributions whose payment failed or was returned, and was "
+    "never paid.",
+    "Currency": "Of donors who changed the currency of their contribution, and what exchange "
+    "rates did to those that stayed the same.",
     "Closing": "Monthly recurring revenue at the end of the month: opening and all movements.",
     "Contributions": "How many contributions that is, each once.",
     "Failed": "Renewals whose first attempt failed in that month.",
     "Paid later": "Those that were paid after all.",
     "Share": "How many of those that failed were paid later.",
-    "Not paid": "What was not paid after all.",
+    "Amount paid later": "What those brought that were paid after all.",
+    "Amount not paid": "What was not paid after all.",
     "Started": "Contributions whose first payment was in that month.",
+} | {
+    word: meaning[0].upper() + meaning[1:]
+    for word, meaning in recurring_figures.DEFINITIONS.items()
 }
 
 

@@ -214,7 +214,7 @@ async def _render(
         ctx,
         "finance_dispute.html",
         colleague,
-        active_url="/finance",
+        active_url="/finance/refunds",
         status=200 if error is None else error.status,
         dispute_id=dispute_id,
         url=f"{DISPUTES_URL}/{dispute_id}",
@@ -275,9 +275,9 @@ def _rule_sentences(month: DisputeMonth) -> list[dict[str, object]]:
     return [
         {
             "text": (
-                f"{rule.name}: {format_count(month.count(rule))}, where"
-                f" {format_count(rule.min_count)} are needed, at a rate of {_rate(month, rule)},"
-                f" where {rule.basis_points / 100:g} % is."
+                f"{rule.name}: {format_count(month.count(rule))} this month, and the network acts"
+                f" from {format_count(rule.min_count)}; rate {_rate(month, rule)}, and it acts"
+                f" from {rule.basis_points / 100:g} %. Both must be reached."
             ),
             "is_reached": month.reaches(rule),
         }

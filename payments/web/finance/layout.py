@@ -21,27 +21,6 @@ from payments.web.finance.formats import format_datetime
 from payments.web.staff import layout as staff_layout
 
 ALERTS_SHOWN = 3  # on each page; their own page has all
-NAVIGATION = (
-    ("/finance", "Overview"),
-    ("/finance/months", "Months"),
-    ("/finance/report", "Report"),
-    ("/finance/transactions", "Transactions"),
-    ("/finance/recurring", "Recurring"),
-    ("/finance/deferred", "Deferred income"),
-    ("/finance/payouts", "Payouts"),
-    ("/finance/refunds", "Refunds and disputes"),
-    ("/finance/sources", "Sources"),
-    ("/finance/exports", "Exports"),
-    ("/finance/accounts", "Accounts"),
-    ("/finance/reminders", "Reminders"),
-    ("/finance/periods", "Periods"),
-    ("/finance/audit", "Audit"),
-    ("/staff/campaigns", "Campaigns"),
-    ("/finance/events", "Events"),
-    ("/staff/alerts", "Alerts"),
-    ("/staff/tokens", "Tokens"),
-    ("/staff", "You"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +108,7 @@ def render_frame(
         title=title,
         colleague_name=colleague.name,
         may_change=staff_layout.may_change(colleague),
-        navigation=[
-            {"url": url, "label": label, "active": url == active_url}
-            for url, label in NAVIGATION
-            if staff_layout.may_open(colleague, url)
-        ],
+        navigation=staff_layout.navigation(colleague, active_url),
         zone=f"All months in {ctx.settings.accounting_zone}",
         generated_at=format_datetime(ctx, ctx.now()),
         banners=banners,

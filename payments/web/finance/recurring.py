@@ -101,7 +101,6 @@ class RecurringPages(Controller):
             currencies=filters.currency_options(currency),
             committed=_committed_table(committed),
             figures=_figures_table(recurring_figures.newest(mrr_months)),
-            definitions=recurring_figures.DEFINITIONS,
             several=format_count(several),
             several_failing=format_count(failing),
             rollforwards=[
@@ -156,7 +155,7 @@ def _committed_table(committed: Sequence[CommittedMrr]) -> Table:
     ]
     columns = [
         "Currency donors chose", "#Active", "#Of a varying amount, not counted",
-        "#MRR", "#Of these set to end", "#Their MRR",
+        "#Each month", "#Of these set to end", "#Less each month then",
     ]  # fmt: skip
     caption = "Active recurring contributions"
     return table("committed", caption, columns, rows, empty="There is none.")
@@ -273,8 +272,8 @@ def _recoveries_table(recoveries: Sequence[RecoveryMonth]) -> Table:
         ]
         for month in recoveries
     ]
-    columns = ["First failed in", "Currency", "#Failed", "#Paid later", "#Share", "#Paid later",
-               "#Not paid"]  # fmt: skip
+    columns = ["First failed in", "Currency", "#Failed", "#Paid later", "#Share",
+               "#Amount paid later", "#Amount not paid"]  # fmt: skip
     caption = "Renewals that failed, and were paid later"
     return table("recoveries", caption, columns, rows, empty="No renewal has failed.")
 

@@ -208,7 +208,7 @@ async def _render(
         ctx,
         "finance_refund_form.html",
         colleague,
-        active_url="/finance",
+        active_url="/finance/refunds",
         status=200 if error is None else error.status,
         charge_id=charge_id,
         paid=money.format(Money(charge.amount, charge.currency)),

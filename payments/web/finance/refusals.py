@@ -18,6 +18,7 @@ from payments.web import errors
 from payments.web.csrf import SAFE_METHODS
 from payments.web.finance import filters, layout
 from payments.web.forms import AnyRequest
+from payments.web.staff import layout as staff_layout
 from payments.web.staff.auth import return_url_of
 from payments.web.staff.guards import STATE_SESSION
 
@@ -74,7 +75,11 @@ def _render(
 
 def _page_of(path: str) -> str:
     """Return the page in the navigation that an address belongs to."""
-    urls = [url for url, _ in layout.NAVIGATION if path == url or path.startswith(f"{url}/")]
+    urls = [
+        item.url
+        for item in staff_layout.NAVIGATION
+        if path == item.url or path.startswith(f"{item.url}/")
+    ]
     return max(urls, key=len, default="/finance")
 
 

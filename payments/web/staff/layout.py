@@ -35,13 +35,26 @@ class NavigationItem:
 
 
 NAVIGATION = (
-    NavigationItem("/finance", "Books", BOOKS_READERS),
-    NavigationItem("/support", "Donors", SUPPORT_ROLES),
+    NavigationItem("/finance", "Overview", BOOKS_READERS),
+    NavigationItem("/finance/months", "Months", BOOKS_READERS),
+    NavigationItem("/finance/report", "Report", BOOKS_READERS),
+    NavigationItem("/finance/transactions", "Transactions", BOOKS_READERS),
+    NavigationItem("/finance/recurring", "Recurring", BOOKS_READERS),
+    NavigationItem("/finance/deferred", "Deferred income", BOOKS_READERS),
+    NavigationItem("/finance/payouts", "Payouts", BOOKS_READERS),
+    NavigationItem("/finance/refunds", "Refunds and disputes", BOOKS_READERS),
+    NavigationItem("/finance/approvals", "Approvals", BOOKS_READERS),
+    NavigationItem("/finance/sources", "Sources", BOOKS_READERS),
     NavigationItem("/staff/campaigns", "Campaigns", FINANCE_ROLES),
-    NavigationItem("/staff/alerts", "Alerts", BOOKS_READERS),
+    NavigationItem("/finance/reminders", "Reminders", BOOKS_READERS),
+    NavigationItem("/finance/periods", "Periods", BOOKS_READERS),
+    NavigationItem("/finance/exports", "Exports", BOOKS_READERS),
+    NavigationItem("/finance/accounts", "Accounts", BOOKS_READERS),
     NavigationItem("/finance/audit", "Audit", BOOKS_READERS),
-    NavigationItem("/staff/tokens", "Tokens", TOKEN_ROLES),
+    NavigationItem("/support", "Donors", SUPPORT_ROLES),
+    NavigationItem("/staff/alerts", "Alerts", BOOKS_READERS),
     NavigationItem("/finance/events", "Events", BOOKS_READERS),
+    NavigationItem("/staff/tokens", "Tokens", TOKEN_ROLES),
     NavigationItem("/staff/colleagues", "Colleagues", ADMIN_ROLES),
     NavigationItem("/staff", "You", ALL_ROLES),
 )
@@ -60,17 +73,12 @@ def render(
 
     A template shows no form that changes the books unless `may_change`.
     """
-    nav = [
-        {"url": item.url, "label": item.label, "active": item.url == active_url}
-        for item in NAVIGATION
-        if colleague.role in item.roles
-    ]
     return rendering.render(
         ctx,
         template,
         status=status,
         person=colleague.name,
-        nav=nav,
+        navigation=navigation(colleague, active_url),
         may_change=may_change(colleague),
         **context,
     )
@@ -81,9 +89,13 @@ def may_change(colleague: Staff) -> bool:
     return colleague.role not in AUDITOR_ROLES
 
 
-def may_open(colleague: Staff, url: str) -> bool:
-    """Whether a colleague's role opens a page of the navigation; True for one that is not in it."""
-    return all(colleague.role in item.roles for item in NAVIGATION if item.url == url)
+def navigation(colleague: Staff, active_url: str) -> list[dict[str, object]]:
+    """Return links to the pages that a colleague's role opens: the same on each of them."""
+    return [
+        {"url": item.url, "label": item.label, "active": item.url == active_url}
+        for item in NAVIGATION
+        if colleague.role in item.roles
+    ]
 
 
 def allow_script(ctx: Context, response: Response[str]) -> Response[str]:
