@@ -114,15 +114,10 @@ QUESTIONS = (
         "SELECT state, count(*) FROM event_deliveries GROUP BY state",
     ),
     Question(
-        "payments_unposted_amount",
-        "Net of the balance transactions that wait for their contribution, by currency.",
-        "currency",
-        """
-        SELECT currency, sum(net)
-          FROM unposted_transactions
-          JOIN balance_transactions ON balance_transactions.id = balance_transaction
-         GROUP BY currency
-        """,
+        "payments_unposted_transactions",
+        "Balance transactions that wait for their contribution: their sum could be one gift's.",
+        None,
+        "SELECT count(*) FROM unposted_transactions",
     ),
     Question(
         "payments_suspense_amount",
