@@ -89,7 +89,7 @@ def replay(
                 await replays.replay(session, row, event.removeprefix("evt_"), now=ctx.now())
                 return 1
             assert since is not None
-            until = ctx.now() if last is None else last.replace(tzinfo=UTC)
+            until = ctx.now() if last is None else min(last.replace(tzinfo=UTC), ctx.now())
             return await replays.replay_range(
                 session,
                 row,

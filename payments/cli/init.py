@@ -17,7 +17,7 @@ LOGINS = ("payments_owner", "payments_service")
 )
 @click.option("--database", default="payments", show_default=True, help="Its name.")
 @click.option("--mail-from", help='The neutral sender of mails: "Support <post@example.net>".')
-@click.option("--smtp-url", help="Where mails are handed over: smtps://user:password@host")
+@click.option("--smtp-url", help="Where mails are handed over, if without a password: smtp://host")
 @click.option("--publication-name", help="What readers know you as.")
 @click.option("--accounting-zone", help="Months are months of this time zone: Europe/Amsterdam")
 def init(file: Path, base_url: str, database_host: str, database: str, **more: str | None) -> None:
@@ -33,6 +33,7 @@ def init(file: Path, base_url: str, database_host: str, database: str, **more: s
     owner, service = (new_settings.new_password() for _ in LOGINS)
     at = f"{database_host}/{database}"
     given = {name: value for name, value in more.items() if value}
+    _refuse_password(given.get("smtp_url", ""))
     given |= {
         "base_url": base_url,
         "database_url": f"postgresql://{LOGINS[1]}:{service}@{at}",
@@ -55,6 +56,17 @@ def init(file: Path, base_url: str, database_host: str, database: str, **more: s
         "then with the settings of the file `payments stripe setup`, which prints the webhook's"
         " secret, and `payments doctor`."
     )
+
+
+def _refuse_password(smtp_url: str) -> None:
+    """Raise ClickException for a password in an argument: everybody on the machine can read it in
+    the list of processes.
+    """
+    if "@" in smtp_url:
+        raise click.ClickException(
+            "Nothing was written. An argument with a password can be read by everybody on this"
+            " machine: leave --smtp-url out, and write PAYMENTS_SMTP_URL into the file."
+        )
 
 
 def _refuse_wrong(given: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """New settings: an environment file for a new installation, with secrets of its own."""
 
 import base64
+import os
 import secrets
 import shlex
 from collections.abc import Mapping
@@ -75,5 +76,6 @@ def _written(value: object) -> str:
 
 def write_private(path: Path, text: str) -> None:
     """Write a new file that only its owner may read. Raises FileExistsError."""
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(text, encoding="utf-8")
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(opened, "w", encoding="utf-8") as file:
+        file.write(text)

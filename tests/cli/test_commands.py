@@ -176,7 +176,13 @@ def test_a_whole_environment_is_written_and_says_what_is_missing(tmp_path: Path)
 def test_a_new_installation_is_written_whole_and_its_sql_makes_two_logins(tmp_path: Path) -> None:
     file = tmp_path / "payments.env"
     values = ("--base-url", "https://give.example.org", "--mail-from", "Us <post@example.net>")
-    for wrong in (("--base-url", "give"), (*values, "--database", "a;b"), ("--smtp-url", "x")):
+    smtp = ("--smtp-url", "smtps://us:" + secret_named("smtp") + "@mail.example.net")
+    for wrong in (
+        ("--base-url", "give"),
+        (*values, "--database", "a;b"),
+        (*values, "--smtp-url", "x"),
+        (*values, *smtp),
+    ):
         refused = run("init", str(file), *wrong)
         assert refused.exit_code in (1, 2)
         assert not file.exists()

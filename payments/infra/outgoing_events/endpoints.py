@@ -143,11 +143,10 @@ async def create(
             f"There are {MAX_ENDPOINTS} endpoints already. {NOTHING_SAVED}", field="name"
         )
     secret = new_secret()
-    opened = Sealed(url=url, secret=secret, pseudonym_key=secrets.token_bytes(32))
     endpoint = EventEndpoint(
         id=new_row_id(),
         name=_validate_name(name),
-        sealed=seal(settings, opened),
+        sealed=seal(settings, _new_sealed(url, secret)),
         kinds=_validate_kinds(settings, kinds),
         created_at=now.replace(microsecond=0),
         failures=0,
@@ -159,17 +158,40 @@ async def create(
 
 def change(
     settings: Settings, endpoint: EventEndpoint, *, name: str, url: str, kinds: Sequence[str]
-) -> None:
-    """Change a locked endpoint; without a URL its address stays. Raises InvalidField."""
+) -> str:
+    """Change a locked endpoint; without a URL its address stays. Returns the secret it got where
+    nobody can read its own any more, else an empty text. Raises InvalidField.
+    """
     endpoint.name, endpoint.kinds = _validate_name(name), _validate_kinds(settings, kinds)
+    secret = ""
     if url:
-        opened = unseal(settings, endpoint)
-        endpoint.sealed = seal(settings, msgspec.structs.replace(opened, url=url))
+        try:
+            opened = msgspec.structs.replace(unseal(settings, endpoint), url=url)
+        except Unreadable:
+            secret = new_secret()
+            opened = _new_sealed(url, secret)
+        endpoint.sealed = seal(settings, opened)
+    return secret
+
+
+def _new_sealed(url: str, secret: str) -> Sealed:
+    return Sealed(url=url, secret=secret, pseudonym_key=secrets.token_bytes(32))
 
 
 def rotate_secret(settings: Settings, endpoint: EventEndpoint, *, now: datetime) -> str:
-    """Give a locked endpoint a new secret and return it. The old one signs for a day as well."""
-    opened, secret = unseal(settings, endpoint), new_secret()
+    """Give a locked endpoint a new secret and return it. The old one signs for a day as well.
+
+    Raises InvalidField where nobody can read the old one any more.
+    """
+    secret = new_secret()
+    try:
+        opened = unseal(settings, endpoint)
+    except Unreadable:
+        raise InvalidField(
+            "No secret key of today reads its address. Save its address again, which gives it a"
+            f" new secret as well. {NOTHING_SAVED}",
+            field="url",
+        ) from None
     endpoint.sealed = seal(
         settings,
         msgspec.structs.replace(

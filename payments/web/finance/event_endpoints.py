@@ -170,7 +170,7 @@ async def _act(
         match act:
             case "change":
                 name, kinds = fields.get("name", ""), _chosen(fields)
-                endpoints.change(ctx.settings, endpoint, name=name, url=url, kinds=kinds)
+                secret = endpoints.change(ctx.settings, endpoint, name=name, url=url, kinds=kinds)
                 done = "changed"
             case "secret":
                 secret = endpoints.rotate_secret(ctx.settings, endpoint, now=now)
@@ -216,21 +216,22 @@ async def _replay(
         except NotFound as error:
             raise InvalidField(error.detail, field="event") from None
         return 1
-    since, last = (_day(fields.get(name, ""), name) for name in ("since", "last"))
+    since = _day(fields.get("since", ""), "since")
+    day_after = _day(fields.get("last", ""), "last", days_after=1)
     zone = ctx.settings.accounting_zoneinfo
     return await replays.replay_range(
         session,
         endpoint,
         since=datetime.combine(since, time(), zone),
-        until=datetime.combine(last + timedelta(days=1), time(), zone),
+        until=datetime.combine(day_after, time(), zone),
         now=ctx.now(),
     )
 
 
-def _day(text: str, field: str) -> date:
+def _day(text: str, field: str, *, days_after: int = 0) -> date:
     try:
-        return date.fromisoformat(text)
-    except ValueError:
+        return date.fromisoformat(text) + timedelta(days=days_after)
+    except (ValueError, OverflowError):
         raise InvalidField(
             "Give an event's id, or two days such as 2026-11-22. Nothing was sent.", field=field
         ) from None
