@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import period_close
 from payments.accounting.late_entries import LateEntry
+from payments.accounting.reports.period import ALL_TIME, Period
 from payments.core.calendar import first_of_month, next_month
 from payments.core.errors import InvalidField, NotFound
 from payments.core.identifiers import new_row_id
@@ -237,10 +238,10 @@ async def list_waiting(session: AsyncSession) -> list[CorrectionView]:
 
 
 async def list_page(
-    session: AsyncSession, *, offset: int = 0
+    session: AsyncSession, period: Period = ALL_TIME, *, offset: int = 0
 ) -> tuple[list[CorrectionView], int | None]:
-    """Return a page of the corrections, the newest first, and after how many the next begins."""
-    query = _query().order_by(Correction.proposed_at.desc(), Correction.id)
+    """Return a page of the corrections booked in a period, and after how many the next begins."""
+    query = _query(period).order_by(Correction.proposed_at.desc(), Correction.id)
     rows = await session.execute(query.limit(MAX_CORRECTIONS + 1).offset(offset))
     views = [CorrectionView(one, decision, seq) for one, decision, seq in rows]
     more = offset + MAX_CORRECTIONS if len(views) > MAX_CORRECTIONS else None
@@ -248,13 +249,14 @@ async def list_page(
 
 
 async def list_before(
-    session: AsyncSession, *, before: str | None, size: int
+    session: AsyncSession, period: Period = ALL_TIME, *, before: str | None, size: int
 ) -> tuple[list[CorrectionView], str | None]:
-    """Return the newest corrections, or those before one, and which the next page begins before.
+    """Return the newest corrections that are booked in a period, or those before one, and which the
+    next page begins before.
 
     Unlike by counting, a page stays the same while later ones are proposed.
     """
-    query = _query().order_by(Correction.proposed_at.desc(), Correction.id.desc())
+    query = _query(period).order_by(Correction.proposed_at.desc(), Correction.id.desc())
     if before is not None:
         place = select(Correction.proposed_at, Correction.id).where(Correction.id == before)
         query = query.where(tuple_(Correction.proposed_at, Correction.id) < place.scalar_subquery())
@@ -266,12 +268,14 @@ async def list_before(
 # --- what stands there ----------------------------------------------------------------------------
 
 
-def _query() -> Select[Correction, CorrectionDecision, int]:
-    """Return every correction, with its decision and its entry's number where it has them."""
+def _query(period: Period = ALL_TIME) -> Select[Correction, CorrectionDecision, int]:
+    """Return the corrections of a period, with decision and entry's number where they have them."""
     return (
         select(Correction, CorrectionDecision, LedgerEntry.seq)
         .outerjoin(CorrectionDecision, CorrectionDecision.correction_id == Correction.id)
         .outerjoin(LedgerEntry, LedgerEntry.correction_id == Correction.id)
+        .where(Correction.booked_on >= (period.since or date.min))
+        .where(Correction.booked_on < (period.until or date.max))
     )
 
 

@@ -215,25 +215,24 @@ _record_command(
 
 
 @export.command("recurring")
-@click.option("--months", type=click.IntRange(1, 120), default=13, show_default=True)
+@click.option("--period", default="", help=f"{PERIOD_FORMS}. Without it, the last 13 months.")
 @_currency_option
 @_output_option
-def export_recurring(months: int, currency: str, output: Path | None) -> None:
+def export_recurring(period: str, currency: str, output: Path | None) -> None:
     """Write the roll-forward of monthly recurring revenue, of months that are over."""
     from payments.accounting.exports import csv_tables
     from payments.accounting.reports import recurring
-    from payments.core.calendar import first_of_month, months_before
 
     async def write(ctx: "Context") -> bytes:
-        until = first_of_month(_today(ctx))
-        since = months_before(until, months)
+        zone, today = ctx.settings.accounting_zoneinfo, _today(ctx)
+        chosen = _parse_period(ctx, period or recurring.last_months(today).label)
+        code = _parse_currency(currency)
         async with ctx.sessions() as session:
+            since, until = await recurring.months_over(session, zone, chosen, today=today)
+            if since == until:
+                raise click.UsageError("--period: no month of it is over.")
             mrr_months = await recurring.mrr_by_month(
-                session,
-                ctx.settings.accounting_zoneinfo,
-                since=since,
-                until=until,
-                currency=_parse_currency(currency),
+                session, zone, since=since, until=until, currency=code
             )
         description = f"period={since}..{until}" + (f" currency={currency}" if currency else "")
         exported_in = f"recurring {description} zone={ctx.settings.accounting_zone}"

@@ -183,15 +183,24 @@ async def list_entries(
     *,
     name: str | None = None,
     action: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     before_seq: int | None = None,
     limit: int = 100,
 ) -> Sequence[AuditEntry]:
-    """Return entries, newest first; `before_seq` is the last one of the page before."""
+    """Return entries, newest first, recorded from `since` up to and not including `until`.
+
+    `before_seq` is the last one of the page before.
+    """
     query = select(AuditEntry).order_by(AuditEntry.seq.desc()).limit(limit)
     if name is not None:
         query = query.where(AuditEntry.name == name)
     if action is not None:
         query = query.where(AuditEntry.action == action)
+    if since is not None:
+        query = query.where(AuditEntry.recorded_at >= since)
+    if until is not None:
+        query = query.where(AuditEntry.recorded_at < until)
     if before_seq is not None:
         query = query.where(AuditEntry.seq < before_seq)
     return list(await session.scalars(query))

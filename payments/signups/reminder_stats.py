@@ -85,15 +85,17 @@ async def take_back_step(
 
 
 async def monthly_stats(
-    session: AsyncSession, settings: Settings, *, since: date
+    session: AsyncSession, settings: Settings, *, since: date, until: date
 ) -> list[ReminderMonth]:
-    """Return the months from that of `since` on, the newest first, small numbers suppressed."""
-    first_month = calendar.first_of_month(since)
+    """Return the months from `since` up to `until`, the newest first, small numbers suppressed.
+
+    Both are first days of a month: days of one would tell of fewer people.
+    """
     counts: dict[date, dict[ReminderStep, int]] = defaultdict(dict)
-    query = select(ReminderCount).where(ReminderCount.month >= first_month)
+    query = select(ReminderCount).where(ReminderCount.month >= since, ReminderCount.month < until)
     for row in await session.scalars(query.order_by(ReminderCount.month)):
         counts[row.month][row.step] = row.number
-    contributions = await _contributions_by_month(session, settings, since=first_month)
+    contributions = await _contributions_by_month(session, settings, since, until)
     return [
         _report_month(month, counts[month], contributions.get(month, {}))
         for month in sorted({*counts, *contributions}, reverse=True)
@@ -118,7 +120,7 @@ def _report_month(
 
 
 async def _contributions_by_month(
-    session: AsyncSession, settings: Settings, *, since: date
+    session: AsyncSession, settings: Settings, since: date, until: date
 ) -> dict[date, dict[str, tuple[int, int]]]:
     """Return, by month and currency, how many contributed after a reminder, and how much."""
     local = func.timezone(settings.accounting_zone, Contribution.created_at)
@@ -129,6 +131,7 @@ async def _contributions_by_month(
             Contribution.campaign == campaigns.REMINDER,
             Contribution.status == ContributionStatus.PAID,
             month >= since,
+            month < until,
         )
         .group_by(month, Contribution.currency)
         .order_by(month, Contribution.currency)

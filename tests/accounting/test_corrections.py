@@ -274,6 +274,8 @@ async def _corrects_on_its_page(room: Newsroom) -> None:
         booked = await bob.opens(url)
         assert "In the books" in booked.text
         assert url in (await bob.opens("/finance/corrections")).html
+        assert url in (await bob.opens("/finance/corrections?from=2026-01-01")).html
+        assert url not in (await bob.opens("/finance/corrections?to=2026-01-01")).html
     async with open_colleague_browser(room, "Sue", Role.SUPPORT) as sue:
         await sue.opens_link()
         assert (await sue.sends(url, **typed)).status_code == HTTPStatus.FORBIDDEN

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -38,6 +39,7 @@ from tests.support.stripe_dashboard import pay_once, subscribe, update, with_car
 
 pytestmark = pytest.mark.anyio
 
+WEB = Path(__file__).parent.parent / "web"
 PAGES = (
     *("", "/months", "/why", "/transactions", "/recurring", "/payouts", "/refunds", "/sources"),
     *("/exports", "/periods", "/periods/2026-06", "/reminders"),
@@ -168,6 +170,42 @@ async def test_opening_and_movements_are_closing(room: Newsroom) -> None:
     for row in csv.DictReader(io.StringIO(file)):
         moved_ = sum(Decimal(row[name]) for name in ("opening", *mrr_rollforward.MRR_MOVEMENTS))
         assert moved_ == Decimal(row["closing"])
+    months = {row.month for row in forward if row.currency == "usd"}
+    for asked, expected in (
+        ("period=2026-Q3", {month for month in months if 7 <= month.month <= 9}),
+        ("from=2026-07-15&to=2026-07-16", {date(2026, 7, 1)}),
+        ("period=all", months),
+    ):
+        address = f"/finance/recurring.csv?currency=usd&{asked}"
+        rows = csv.DictReader(io.StringIO((await sees(room, cookie, address)).text))
+        assert {date.fromisoformat(f"{row['month'][:7]}-01") for row in rows} == expected, asked
+    page = Page((await sees(room, cookie, "/finance/recurring?period=2026-07&currency=usd")).text)
+    assert [row[0] for row in page.cells if len(row) == 13] == ["Month", "July 2026"]
+    refused = await sees(room, cookie, f"/finance/recurring.csv?period={room.clock():%Y-%m}")
+    assert (refused.status_code, "no month of it is over" in refused.text) == (422, True)
+
+
+async def test_every_page_and_file_takes_a_period_or_says_why_not(room: Newsroom) -> None:
+    reviewed = dict(
+        line.split(": ", 1)
+        for line in (WEB / "finance_periods.txt").read_text().splitlines()
+        if not line.startswith("#")
+    )
+    routes = [line.split(": ")[0] for line in (WEB / "staff_access.txt").read_text().splitlines()]
+    cookie = await signs_in(room)
+    without = set()
+    for route in routes:
+        method, address = route.split(" ")
+        if method != "GET" or not address.startswith("/finance"):
+            continue
+        asked = f"{re.sub(r'{[^}]*}', '2026-06', address)}?format=csv&period="
+        refused = await sees(room, cookie, f"{asked}2026-13")
+        if refused.status_code != 422 or "period: a month such as" not in Page(refused.text).text:
+            without.add(route)
+            continue
+        assert (await sees(room, cookie, f"{asked}2026-Q3")).status_code == 200, route
+    assert sorted(without) == sorted(reviewed), "\n".join(sorted(without))
+    assert all(reason.strip() for reason in reviewed.values())
 
 
 async def test_pages_of_lines_show_every_line_once(room: Newsroom) -> None:

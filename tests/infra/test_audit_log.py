@@ -50,6 +50,11 @@ async def test_the_audit_is_read_by_who_and_what_a_page_at_a_time(newsroom: News
             address = "/finance/audit" + page.links["Older"]
         assert seen == [f"n{number}" for number in range(249, 0, -2)]
         assert "never changed" in page.text
+        today = newsroom.clock().astimezone(newsroom.settings.accounting_zoneinfo).date()
+        for asked, count in ((f"from={today}", 100), (f"to={today}", 0)):
+            page = await ada.opens(f"/finance/audit?who=Bea&{asked}")
+            assert len([row for row in page.cells if row[1:2] == ["Bea"]]) == count, asked
+            assert count == 0 or f"from={today}" in page.links["Older"]
         for wrong in ("before=x", "before=-1", "before=" + "9" * 40, "what=x", "who=%00"):
             assert (await ada.web.get(f"/finance/audit?{wrong}")).status_code == 422, wrong
 

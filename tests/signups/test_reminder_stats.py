@@ -1,5 +1,7 @@
 """Steps are counted by the month, and small numbers are not reported."""
 
+from datetime import date
+
 import pytest
 
 from payments.sandbox.hosted_page_client import pay
@@ -36,7 +38,7 @@ async def test_the_funnel_counts_steps_and_hides_the_few(reader: Donor) -> None:
 async def funnel_rows(room: Newsroom) -> list[tuple[str, dict[str, int | None], object, object]]:
     async with room.ctx.sessions() as session:
         rows = await reminder_stats.monthly_stats(
-            session, room.settings, since=room.clock().date() - 60 * DAY
+            session, room.settings, since=date(2026, 1, 1), until=date(2028, 1, 1)
         )
     return [
         (

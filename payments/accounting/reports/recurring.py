@@ -16,12 +16,39 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import mrr_rollforward, sql_text
 from payments.accounting.mrr_rollforward import MrrMonth
-from payments.core.calendar import months_before
+from payments.accounting.reports.period import Period, whole_months_of
+from payments.core.calendar import first_of_month, months_before
 from payments.core.frequency import Interval, IntervalUnit
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import ARREARS_STATUSES, LIVE_STATUSES, RENEWING_STATUSES
 
 MAX_AT_RISK = 100  # on a page
+MONTHS_SHOWN = 13
+_FIRST_DAY = text("""
+    SELECT CAST(least((SELECT min(occurred_at) FROM ledger_entries),
+                      (SELECT min(service_starts_at) FROM payment_intent_links))
+                AT TIME ZONE :zone AS date)
+""")
+
+
+def last_months(today: date) -> Period:
+    """Return thirteen whole months, the last of them over."""
+    until = first_of_month(today)
+    return Period(months_before(until, MONTHS_SHOWN), until)
+
+
+async def months_over(
+    session: AsyncSession, zone: ZoneInfo, period: Period, *, today: date
+) -> tuple[date, date]:
+    """Return the months of a period that are over, as the first day and the day after the last.
+
+    The two are the same day where none is.
+    """
+    first = today
+    if period.since is None:
+        first = await session.scalar(_FIRST_DAY, {"zone": zone.key}) or today
+    since, until = whole_months_of(period, first=first, last=today)
+    return since, max(since, min(until, first_of_month(today)))
 
 
 async def mrr_by_month(

@@ -12,6 +12,7 @@ from payments.infra.audit_log import AuditAction, AuditEntry
 from payments.infra.context import Context
 from payments.staff import accounts
 from payments.staff.accounts import Staff
+from payments.web.finance import filters
 from payments.web.forms import AnyRequest, query_string, select_options
 from payments.web.staff import layout
 
@@ -33,9 +34,11 @@ class AuditLogPage(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """Entries, the newest first, by who did it and by what was done."""
+        """Entries of a period, the newest first, by who did it and by what was done."""
         params = request.query_params
         name, action = parse_filters(params)
+        chosen, of = filters.period_or_default(ctx, params)
+        since, until = filters.moments(ctx, of)
         before = params.get("before", "")
         if before and not SEQ_PATTERN.fullmatch(before):
             raise InvalidField("before: the number of an entry.", field="before")
@@ -44,6 +47,8 @@ class AuditLogPage(Controller):
                 session,
                 name=name,
                 action=action,
+                since=since,
+                until=until,
                 before_seq=int(before) if before else None,
                 limit=ENTRIES_PER_PAGE + 1,
             )
@@ -55,9 +60,11 @@ class AuditLogPage(Controller):
             colleague,
             active_url=AUDIT_LOG_URL,
             entries=[_entry_view(ctx, entry) for entry in entries[:ENTRIES_PER_PAGE]],
-            older_url=_older_url(entries, name or "", action or ""),
-            export_url=f"{AUDIT_LOG_URL}.csv{query_string(who=name, what=action)}",
+            older_url=_older_url(entries, {**chosen, "who": name or "", "what": action or ""}),
+            export_url=f"{AUDIT_LOG_URL}.csv{query_string(**chosen, who=name, what=action)}",
             is_first_page=not before,
+            newest_url=f"{AUDIT_LOG_URL}{query_string(**chosen, who=name, what=action)}",
+            picker=filters.period_picker(ctx, chosen),
             who=_actor_options(names, name or ""),
             what=select_options(
                 [("", "Everything"), *((one.value, _action_label(one)) for one in AuditAction)],
@@ -78,11 +85,11 @@ def parse_filters(params: Mapping[str, str]) -> tuple[str | None, str | None]:
     return name[:80] or None, action or None
 
 
-def _older_url(entries: Sequence[AuditEntry], name: str, action: str) -> str:
+def _older_url(entries: Sequence[AuditEntry], chosen: Mapping[str, str]) -> str:
     """Return the query of the next page, or an empty text on the last one."""
     if len(entries) <= ENTRIES_PER_PAGE:
         return ""
-    return query_string(who=name, what=action, before=entries[ENTRIES_PER_PAGE - 1].seq)
+    return query_string(**chosen, before=entries[ENTRIES_PER_PAGE - 1].seq)
 
 
 def _actor_options(names: list[str], chosen: str) -> list[dict[str, object]]:

@@ -32,6 +32,7 @@ from payments.web.forms import (
     count_parameter,
     form_data,
     parse_count,
+    query_string,
     select_options,
 )
 from payments.web.staff import layout
@@ -58,10 +59,11 @@ class CorrectionPages(Controller):
     async def list_corrections(
         self, ctx: NamedDependency[Context], request: AnyRequest, colleague: NamedDependency[Staff]
     ) -> Response[str]:
-        """Show the corrections, the newest first."""
+        """Show the corrections that are booked in a period, the newest first."""
+        params, of = filters.period_or_default(ctx, request.query_params)
         async with ctx.sessions() as session:
             views, more = await corrections.list_page(
-                session, offset=count_parameter(request, "after")
+                session, of, offset=count_parameter(request, "after")
             )
         return layout.render(
             ctx,
@@ -71,7 +73,8 @@ class CorrectionPages(Controller):
             transaction="",
             error="",
             corrections=[_view(ctx, one, colleague) for one in views],
-            next_url=f"{CORRECTIONS_URL}?after={more}" if more else "",
+            next_url=f"{CORRECTIONS_URL}{query_string(**params, after=more)}" if more else "",
+            picker=filters.period_picker(ctx, params),
         )
 
     @get("/{object_id:str}")

@@ -4,7 +4,7 @@ A filter that makes no sense is refused with a sentence (InvalidField).
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, time
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -65,6 +65,15 @@ def period_or_default(
     )
 
 
+def moments(ctx: Context, of: Period) -> tuple[datetime | None, datetime | None]:
+    """Return when a period begins and ends in the accounting zone, None where it is open."""
+    zone = ctx.settings.accounting_zoneinfo
+    since, until = (
+        None if day is None else datetime.combine(day, time(), zone) for day in (of.since, of.until)
+    )
+    return since, until
+
+
 def period_picker(ctx: Context, chosen: Mapping[str, str]) -> dict[str, object]:
     """Return the fields of a form's period: months, quarters and years by name, or any days.
 
@@ -74,7 +83,12 @@ def period_picker(ctx: Context, chosen: Mapping[str, str]) -> dict[str, object]:
     groups = _periods_offered(today(ctx), ctx.settings.fiscal_year_start)
     offered = {value for _, choices in groups for value, _ in choices}
     if picked and picked not in offered:
-        groups = [("", [(picked, picked)]), *groups]
+        words = period.parse_period(
+            {"period": picked},
+            today=today(ctx),
+            fiscal_year_start=ctx.settings.fiscal_year_start,
+        ).words
+        groups = [("", [(picked, words[:1].upper() + words[1:])]), *groups]
     return {
         "groups": [
             {"label": label, "options": forms.select_options(choices, picked)}

@@ -3,8 +3,7 @@
 Ids only.
 """
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from litestar import Controller, Response, get
@@ -17,10 +16,11 @@ from payments.accounting.exports.files import export_filename
 from payments.accounting.mrr_rollforward import MRR_MOVEMENTS, MrrMonth
 from payments.accounting.payment_recovery import RecoveryMonth
 from payments.accounting.reports import recurring, recurring_figures
+from payments.accounting.reports.period import Period
 from payments.accounting.reports.recurring import AtRiskSubscription, CommittedMrr
 from payments.accounting.reports.recurring_figures import RecurringFigures
 from payments.core import i18n
-from payments.core.calendar import first_of_month, months_before
+from payments.core.errors import InvalidField
 from payments.core.frequency import VARYING_AMOUNT, label
 from payments.infra import charts
 from payments.infra.context import Context
@@ -39,7 +39,6 @@ from payments.web.forms import AnyRequest, count_parameter, query_string
 from payments.web.staff.downloads import attachment
 from payments.web.staff.guards import EXPORT, ExportGrant
 
-MONTHS_SHOWN = 13
 COHORT_AGES = 12
 HEAT_SHADES = 5
 MOVEMENT_LABELS = {
@@ -73,10 +72,12 @@ class RecurringPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """Show the last thirteen months that are over."""
+        """Show the months of a period that are over, the last thirteen without one."""
         currency = filters.filter_value(request.query_params, "currency")
-        zone, (since, until) = ctx.settings.accounting_zoneinfo, months_shown(ctx)
+        params, of = chosen_period(ctx, request.query_params)
+        zone, today = ctx.settings.accounting_zoneinfo, filters.today(ctx)
         async with ctx.sessions() as session:
+            since, until = await recurring.months_over(session, zone, of, today=today)
             mrr_months = await recurring.mrr_by_month(
                 session, zone, since=since, until=until, currency=currency
             )
@@ -86,7 +87,7 @@ class RecurringPages(Controller):
             recoveries = await payment_recovery.by_month(session, zone, since=since, until=until)
             at_risk, more_at_risk = await recurring.at_risk(
                 session,
-                today=filters.today(ctx),
+                today=today,
                 offset=count_parameter(request, "at_risk_after"),
             )
             committed = await recurring.committed_mrr(session)
@@ -98,6 +99,7 @@ class RecurringPages(Controller):
             colleague,
             title="Recurring",
             active_url="/finance/recurring",
+            picker=filters.period_picker(ctx, params),
             currencies=filters.currency_options(currency),
             committed=_committed_table(committed),
             figures=_figures_table(recurring_figures.newest(mrr_months)),
@@ -110,8 +112,8 @@ class RecurringPages(Controller):
             cohorts=_cohorts_table(cohorts),
             recoveries=_recoveries_table(recoveries),
             at_risk=_at_risk_table(at_risk),
-            next_at_risk_url=_at_risk_url(currency, more_at_risk),
-            export_url=f"/finance/recurring.csv{query_string(currency=currency)}",
+            next_at_risk_url=_at_risk_url(params, currency, more_at_risk),
+            export_url=f"/finance/recurring.csv{query_string(**params, currency=currency)}",
         )
 
     @get("/recurring.csv", guards=[EXPORT])
@@ -123,8 +125,12 @@ class RecurringPages(Controller):
     ) -> Response[bytes]:
         """Return the roll-forward as a file."""
         currency = filters.filter_value(request.query_params, "currency")
-        zone, (since, until) = ctx.settings.accounting_zoneinfo, months_shown(ctx)
+        _, of = chosen_period(ctx, request.query_params)
+        zone, today = ctx.settings.accounting_zoneinfo, filters.today(ctx)
         async with ctx.sessions() as session:
+            since, until = await recurring.months_over(session, zone, of, today=today)
+            if since == until:
+                raise InvalidField("period: no month of it is over.", field="period")
             mrr_months = await recurring.mrr_by_month(
                 session, zone, since=since, until=until, currency=currency
             )
@@ -135,10 +141,12 @@ class RecurringPages(Controller):
         return await attachment(export_grant, content, name, media_type="text/csv")
 
 
-def months_shown(ctx: Context) -> tuple[date, date]:
-    """Return thirteen whole months, the last of them over."""
-    until = first_of_month(filters.today(ctx))
-    return months_before(until, MONTHS_SHOWN), until
+def chosen_period(ctx: Context, params: Mapping[str, str]) -> tuple[dict[str, str], Period]:
+    """Return the parameters of the period and the period itself: thirteen months without any.
+
+    Raises InvalidField.
+    """
+    return filters.period_or_default(ctx, params, recurring.last_months(filters.today(ctx)).label)
 
 
 def _committed_table(committed: Sequence[CommittedMrr]) -> Table:
@@ -157,7 +165,7 @@ def _committed_table(committed: Sequence[CommittedMrr]) -> Table:
         "Currency donors chose", "#Active", "#Of a varying amount, not counted",
         "#Each month", "#Of these set to end", "#Less each month then",
     ]  # fmt: skip
-    caption = "Active recurring contributions"
+    caption = "Active recurring contributions, now"
     return table("committed", caption, columns, rows, empty="There is none.")
 
 
@@ -179,7 +187,7 @@ def _figures_table(figures: Sequence[RecurringFigures]) -> Table:
                "#Average contribution", "#Churn", "#Lifetime value"]  # fmt: skip
     month = f", {format_month(figures[0].month)}" if figures else ""
     caption = f"Recurring revenue at the end of the last month{month}"
-    return table("figures", caption, columns, rows, empty="No month is over yet.")
+    return table("figures", caption, columns, rows, empty="No month of this time is over.")
 
 
 def _money_or(minor: int | None, currency: str, otherwise: str) -> str:
@@ -281,12 +289,12 @@ def _recoveries_table(recoveries: Sequence[RecoveryMonth]) -> Table:
 def _at_risk_table(at_risk: Sequence[AtRiskSubscription]) -> Table:
     rows = [_at_risk_row(one) for one in at_risk]
     columns = ["Gift", "Why", "Frequency", "Next charge", "Card until", "Currency", "#Amount"]
-    caption = "Recurring contributions at risk"
+    caption = "Recurring contributions at risk, now"
     return table("at-risk", caption, columns, rows, empty="None is at risk.")
 
 
-def _at_risk_url(currency: str | None, after: int | None) -> str:
-    query = query_string(currency=currency, at_risk_after=after)
+def _at_risk_url(params: Mapping[str, str], currency: str | None, after: int | None) -> str:
+    query = query_string(**params, currency=currency, at_risk_after=after)
     return f"/finance/recurring{query}#at-risk" if after else ""
 
 

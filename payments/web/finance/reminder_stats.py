@@ -1,12 +1,15 @@
 """Reminder statistics: how many were asked for, sent and opened, and how many then gave."""
 
+from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
+from payments.accounting.reports.period import Period, whole_months_of
 from payments.core import money
-from payments.core.calendar import months_before
+from payments.core.calendar import months_before, next_month
 from payments.infra.context import Context
 from payments.signups import reminder_stats
 from payments.signups.reminder_stats import ReminderMonth, ReminderStep
@@ -14,8 +17,10 @@ from payments.staff.accounts import Staff
 from payments.web.finance import filters, layout
 from payments.web.finance.formats import format_count, format_month
 from payments.web.finance.tables import EMPTY_CELL, Table, table
+from payments.web.forms import AnyRequest
 
 MONTHS_SHOWN = 24
+EARLIEST = date(2000, 1, 1)
 STEP_COLUMNS = {
     ReminderStep.SIGNED_UP: "#Asked for",
     ReminderStep.CONFIRMED: "#Confirmed",
@@ -34,21 +39,40 @@ class ReminderStatsPage(Controller):
 
     @get()
     async def show(
-        self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
+        self,
+        ctx: NamedDependency[Context],
+        request: AnyRequest,
+        colleague: NamedDependency[Staff],
     ) -> Response[Any]:
-        """Show the last two years by month, small numbers left out."""
-        since = months_before(filters.today(ctx), MONTHS_SHOWN - 1)
+        """Show the months of a period, the last two years unless another is chosen; small numbers
+        are left out.
+        """
+        params, since, until = chosen_months(ctx, request.query_params)
         async with ctx.sessions() as session:
-            months = await reminder_stats.monthly_stats(session, ctx.settings, since=since)
+            months = await reminder_stats.monthly_stats(
+                session, ctx.settings, since=since, until=until
+            )
         return await layout.render(
             ctx,
             "finance_reminder_stats.html",
             colleague,
             title="Reminders",
             active_url="/finance/reminders",
+            picker=filters.period_picker(ctx, params),
             table=_stats_table(months),
             min_group_size=reminder_stats.MIN_GROUP_SIZE,
         )
+
+
+def chosen_months(ctx: Context, params: Mapping[str, str]) -> tuple[dict[str, str], date, date]:
+    """Return the parameters of the period, and the months that it touches: two years without any.
+
+    Raises InvalidField.
+    """
+    today = filters.today(ctx)
+    two_years = Period(months_before(today, MONTHS_SHOWN - 1), next_month(today))
+    chosen, of = filters.period_or_default(ctx, params, two_years.label)
+    return chosen, *whole_months_of(of, first=EARLIEST, last=today)
 
 
 def _stats_table(months: list[ReminderMonth]) -> Table:
@@ -63,7 +87,7 @@ def _stats_table(months: list[ReminderMonth]) -> Table:
     ]
     columns = ["Month", *STEP_COLUMNS.values(), "#Gave", "#Given"]
     return table("reminders", "Reminders by month, the newest first", columns, rows,
-                 empty="Nobody has asked to be reminded yet.")  # fmt: skip
+                 empty="Nobody asked to be reminded in this time.")  # fmt: skip
 
 
 def _count_or_few(count: int | None) -> str:

@@ -11,10 +11,11 @@ from payments.infra import audit_log
 from payments.infra.context import Context
 from payments.staff.api_tokens import TokenScope
 from payments.web.finance import audit_log as audit_page
+from payments.web.finance import filters
 from payments.web.finance_api.access import API_PREFIX, TokenOnly
 from payments.web.finance_api.answers import About, about, refusals, shape_all
 from payments.web.finance_api.cursors import next_cursor, read_cursor
-from payments.web.finance_api.parameters import PAGE_PARAMETERS, page_size
+from payments.web.finance_api.parameters import PAGE_PARAMETERS, PERIOD_PARAMETERS, page_size
 from payments.web.forms import AnyRequest
 
 
@@ -49,18 +50,21 @@ class AuditApi(Controller):
         operation_id="listAuditEntries",
         summary="Who did what, newest first",
         guards=[TokenOnly(TokenScope.AUDIT)],
-        parameters=("who", "what", *PAGE_PARAMETERS),
+        parameters=(*PERIOD_PARAMETERS, "who", "what", *PAGE_PARAMETERS),
         responses=refusals(),
     )
     async def audit(self, ctx: NamedDependency[Context], request: AnyRequest) -> AuditLog:
         """As on the page “Audit”."""
         name, action = audit_page.parse_filters(request.query_params)
+        since, until = filters.moments(ctx, filters.period_or_default(ctx, request.query_params)[1])
         place, size = read_cursor(ctx, request), page_size(request)
         async with ctx.sessions() as session:
             found = await audit_log.list_entries(
                 session,
                 name=name,
                 action=action,
+                since=since,
+                until=until,
                 before_seq=None if place is None else int(place),
                 limit=size + 1,
             )

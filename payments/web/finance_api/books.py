@@ -15,7 +15,7 @@ from payments.accounting.period_close import PeriodClosing
 from payments.accounting.reports import stripe_balance
 from payments.infra.context import Context
 from payments.staff.api_tokens import TokenScope
-from payments.web.finance import exports
+from payments.web.finance import exports, filters
 from payments.web.finance import period_close as period_pages
 from payments.web.finance_api.access import API_PREFIX, TokenOnly, export_grant
 from payments.web.finance_api.answers import (
@@ -28,7 +28,7 @@ from payments.web.finance_api.answers import (
     utc,
 )
 from payments.web.finance_api.cursors import next_cursor, read_cursor
-from payments.web.finance_api.parameters import PAGE_PARAMETERS, page_size
+from payments.web.finance_api.parameters import PAGE_PARAMETERS, PERIOD_PARAMETERS, page_size
 from payments.web.forms import AnyRequest
 from payments.web.staff.downloads import stream_file
 
@@ -257,14 +257,15 @@ class BooksApi(Controller):
         operation_id="listCorrections",
         summary="Corrections, newest first",
         guards=[TRANSACTIONS],
-        parameters=PAGE_PARAMETERS,
+        parameters=(*PERIOD_PARAMETERS, *PAGE_PARAMETERS),
         responses=refusals(),
     )
     async def corrections(self, ctx: NamedDependency[Context], request: AnyRequest) -> Corrections:
-        """As on the page “Corrections”."""
+        """As on the page “Corrections”: by the day on which they are booked."""
+        _, of = filters.period_or_default(ctx, request.query_params)
         place, size = read_cursor(ctx, request), page_size(request)
         async with ctx.sessions() as session:
-            found, more = await corrections.list_before(session, before=place, size=size)
+            found, more = await corrections.list_before(session, of, before=place, size=size)
             said = await about(ctx, session)
         items = [correction_line(one) for one in found]
         return Corrections(said, items, next_cursor(ctx, request, more))

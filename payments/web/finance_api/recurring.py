@@ -9,14 +9,24 @@ from litestar.di import NamedDependency
 
 from payments.accounting import cohort_retention, payment_recovery
 from payments.accounting.reports import recurring, recurring_figures
+from payments.accounting.reports.period import Period
 from payments.infra.context import Context
 from payments.staff.api_tokens import TokenScope
 from payments.web.finance import filters
 from payments.web.finance import recurring as recurring_page
 from payments.web.finance_api.access import API_PREFIX, TokenOnly
-from payments.web.finance_api.answers import About, about, month, month_of, refusals, shape_all
+from payments.web.finance_api.answers import (
+    About,
+    Days,
+    about,
+    days,
+    month,
+    month_of,
+    refusals,
+    shape_all,
+)
 from payments.web.finance_api.cursors import next_cursor, read_count
-from payments.web.finance_api.parameters import PAGE_PARAMETERS, page_size
+from payments.web.finance_api.parameters import PAGE_PARAMETERS, PERIOD_PARAMETERS, page_size
 from payments.web.forms import AnyRequest
 
 
@@ -92,11 +102,12 @@ class RecoveryLine(msgspec.Struct, frozen=True):
 
 
 class Recurring(msgspec.Struct, frozen=True):
-    """The last thirteen months that are over, and what is live now. Of donors only how many have
+    """The months of a period that are over, and what is live now. Of donors only how many have
     several contributions, and for how many of those one fails.
     """
 
     about: About
+    period: Days
     figures: Sequence[FiguresLine]
     months: Sequence[MrrLine]
     committed: Sequence[CommittedLine]
@@ -137,14 +148,16 @@ class RecurringApi(Controller):
     @get(
         operation_id="getRecurring",
         summary="Monthly recurring revenue, cohorts and recovery",
-        parameters=("currency",),
+        parameters=(*PERIOD_PARAMETERS, "currency"),
         responses=refusals(),
     )
     async def show(self, ctx: NamedDependency[Context], request: AnyRequest) -> Recurring:
-        """As on the page “Recurring”."""
+        """As on the page “Recurring”: the last thirteen months, unless a period is asked for."""
         currency = filters.filter_value(request.query_params, "currency")
-        zone, (since, until) = ctx.settings.accounting_zoneinfo, recurring_page.months_shown(ctx)
+        zone, today = ctx.settings.accounting_zoneinfo, filters.today(ctx)
+        _, of = recurring_page.chosen_period(ctx, request.query_params)
         async with ctx.sessions() as session:
+            since, until = await recurring.months_over(session, zone, of, today=today)
             months = await recurring.mrr_by_month(
                 session, zone, since=since, until=until, currency=currency
             )
@@ -157,6 +170,7 @@ class RecurringApi(Controller):
             said = await about(ctx, session)
         return Recurring(
             about=said,
+            period=days(Period(since, until)),
             figures=shape_all(FiguresLine, recurring_figures.newest(months), month=month_of),
             months=shape_all(MrrLine, months, month=month_of),
             committed=shape_all(CommittedLine, committed),

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from payments.accounting import integrity
 from payments.accounting.reports import monthly, period_totals
 from payments.accounting.reports.monthly import MonthlyTotal
-from payments.core.calendar import months_before, next_month
+from payments.core.calendar import next_month
 from payments.infra.context import Context
 from payments.signups import reminder_stats
 from payments.staff.api_tokens import TokenScope
@@ -113,7 +113,7 @@ class ReminderLine(msgspec.Struct, frozen=True):
 
 
 class Reminders(msgspec.Struct, frozen=True):
-    """The last two years of reminders. A count below `min_group_size` is null."""
+    """The reminders of the months of a period. A count below `min_group_size` is null."""
 
     about: About
     min_group_size: int
@@ -196,13 +196,16 @@ class ReportsApi(Controller):
         "/reminders",
         operation_id="listReminders",
         summary="Reminders by month",
+        parameters=PERIOD_PARAMETERS,
         responses=refusals(),
     )
-    async def reminders(self, ctx: NamedDependency[Context]) -> Reminders:
-        """As on the page “Reminders”."""
-        since = months_before(filters.today(ctx), reminder_page.MONTHS_SHOWN - 1)
+    async def reminders(self, ctx: NamedDependency[Context], request: AnyRequest) -> Reminders:
+        """As on the page “Reminders”: of two years, unless another period is asked for."""
+        _, since, until = reminder_page.chosen_months(ctx, request.query_params)
         async with ctx.sessions() as session:
-            found = await reminder_stats.monthly_stats(session, ctx.settings, since=since)
+            found = await reminder_stats.monthly_stats(
+                session, ctx.settings, since=since, until=until
+            )
             said = await about(ctx, session)
         steps = reminder_stats.ReminderStep
         return Reminders(
