@@ -1,11 +1,13 @@
 """A database is migrated by one process at a time, and a migration never queues behind a reader."""
 
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,6 +20,7 @@ from tests.support.command_line import Finished, Running
 from tests.support.database import copy_database
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 SOON = timedelta(milliseconds=200)
 BLOCKED = """
     SELECT count(*) FROM pg_stat_activity
@@ -118,6 +121,20 @@ def test_an_owner_who_may_create_no_role_reads_what_an_administrator_has_to_run(
         dba.execute("CREATE ROLE payments_app NOLOGIN")
         assert Running(environment(url), ("migrate",)).wait().exit_code == 0
         assert privileges(url) == granted
+        # The role is every database's of the server: the login of another newsroom has it as well.
+        for login in ("payments_service", "neighbour"):
+            dba.execute(f"CREATE ROLE {login} LOGIN IN ROLE payments_app".encode())
+        mine, theirs = (
+            at.set(username=login).render_as_string(hide_password=False)
+            for login in ("payments_service", "neighbour")
+        )
+        for statement in re.findall(r"^.* ON DATABASE .*;$", OPERATIONS.read_text(), re.MULTILINE):
+            dba.execute(statement.encode())
+        with connect(mine) as service:
+            service.execute("SELECT FROM charges")
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            connect(theirs)
+        assert Running(environment(url), ("migrate",)).wait().exit_code == 0
 
 
 def privileges(url: str) -> list[tuple[str, ...]]:
