@@ -911,7 +911,8 @@ def deferred_income_functions() -> None:
             SELECT e.seq, bt.charge, e.currency, e.credit AS account, e.amount,
                    CAST(date_trunc('month', booked_at(e.occurred_at, e.booked_on, zone)) AS date)
                        AS booked_month,
-                   CAST(e.occurred_at AT TIME ZONE zone AS date) AS starts_on,
+                   CAST(coalesce(link.service_starts_at, e.occurred_at) AT TIME ZONE zone AS date)
+                       AS starts_on,
                    coalesce(link.interval_unit,
                             CASE e.credit WHEN 'income:annual' THEN 'year' ELSE 'month' END)
                        AS unit,

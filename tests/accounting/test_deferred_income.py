@@ -32,6 +32,7 @@ ZONE = "Asia/Kolkata"
 # amount, interval, count
 PAID = ((10001, "year", 1), (2999, "month", 3), (7777, "day", 90),
         (12000, "year", 1), (100000, "year", 2), (800, "month", 2))  # fmt: skip
+LATE = 2500  # for three months that begin on the last evening of a month
 FIRST, LAST = date(2027, 1, 1), date(2030, 1, 1)
 
 
@@ -50,7 +51,11 @@ async def room(cluster: str, ten_months: Snapshot) -> AsyncIterator[Newsroom]:
 
 async def pays_for_several_months(room: Newsroom) -> None:
     """Subscriptions at many intervals begin when it is February in India and January in UTC."""
-    await room.advances_time(datetime(2027, 1, 31, 20, tzinfo=UTC) - room.clock())
+    await room.advances_time(datetime(2027, 1, 31, 17, 45, tzinfo=UTC) - room.clock())
+    customer, card = with_card(room, "late@example.org")  # charged again when it is May in India
+    product = "reader_payments_monthly"
+    subscribe(room, customer, card, LATE, product=product, interval="month", count=3)
+    await room.advances_time(timedelta(hours=2, minutes=15))
     for number, (amount, interval, count) in enumerate(PAID):
         customer, card = with_card(room, f"{number}@example.org")
         product = "reader_payments_annual" if interval == "year" else "reader_payments_monthly"
@@ -122,6 +127,13 @@ async def read_from_stripe(room: Newsroom) -> list[Paid]:
     for one in subscriptions.data:
         recurring = one["items"].data[0].price.recurring
         intervals[str(one.customer)] = (recurring.interval, recurring.interval_count)
+    services: dict[str, date] = {}
+    invoices = await stripe.invoices.list_async({"limit": 100, "expand": ["data.payments"]})
+    for invoice in invoices.data:
+        (line,) = invoice.lines.data
+        begins = datetime.fromtimestamp(line.period.start, UTC).astimezone(zone).date()
+        for payment in invoice.payments.data if invoice.payments else []:
+            services[str(payment.payment.payment_intent)] = begins
     moved = await stripe.balance_transactions.list_async({"limit": 100, "expand": ["data.source"]})
     found: dict[str, Paid] = {}
     returns: list[tuple[str, date, int]] = []
@@ -132,7 +144,7 @@ async def read_from_stripe(room: Newsroom) -> list[Paid]:
         if movement.type == "charge":
             interval, count = intervals[source.customer]
             parts = count * {"year": 12, "month": 1, "day": 1}[interval]
-            over = shares(day, parts, interval == "day")
+            over = shares(services[source.payment_intent], parts, interval == "day")
             found[source.id] = Paid(amount, day.replace(day=1), over, interval == "day")
         elif movement.reporting_category in ("refund", "dispute", "dispute_reversal"):
             returns.append((source.charge, day.replace(day=1), -amount))
@@ -174,6 +186,10 @@ async def test_every_month_is_what_stripes_own_objects_say(room: Newsroom) -> No
     assert any(row.disputed < 0 for row in rows), "won"
     (whole,) = (one for one in paid if one.amount == 12000 and one.returned)
     assert whole.month == date(2027, 2, 1)  # in UTC it was January
+    late = sorted((one for one in paid if one.amount == LATE), key=lambda one: one.month)
+    assert [one.month for one in late[:2]] == [date(2027, 1, 1), date(2027, 5, 1)]
+    begun = [one.shares_until[one.month][0] for one in late[:2]]
+    assert begun == [1, 2]  # what is charged in May is for a period that begins in April
     (part,) = (one for one in paid if one.amount == 10001)
     left = 10001 - 3333  # in whole cents, and the last month takes the rest
     at_the_end = [part.deferred(month) for month in months() if month >= date(2027, 6, 1)]
@@ -189,9 +205,9 @@ async def test_finance_reads_cash_beside_accrual_and_takes_the_journal_away(
         page = await ada.opens("/finance/deferred?period=2027")
         assert page.problems == []
         # 10001, 2999, 7777, 12000, 100000 and 800, of which a share is earned at once
-        earned = 833 + 999 + 7777 * 28 // 90 + 1000 + 100000 // 24
+        earned = LATE // 3 + 833 + 999 + 7777 * 28 // 90 + 1000 + 100000 // 24
         (february,) = (row for row in page.cells if row[0] == "February 2027" and len(row) == 7
-                       and row[1] == "$0.00")  # fmt: skip
+                       and row[1] == "$16.67")  # fmt: skip
         assert february[2] == "$1,335.77"
         assert february[3] == f"{MINUS}${earned / 100:.2f}"
         (row, *_) = (row for row in page.cells if row[0] == "February 2027")
@@ -202,7 +218,7 @@ async def test_finance_reads_cash_beside_accrual_and_takes_the_journal_away(
         closings: defaultdict[str, int] = defaultdict(int)
         for line in figures:
             closings[line["month"]] += int(line["closing_minor"])
-        assert len(closings) == 7
+        assert len(closings) == 8
         assert max(closings) == "2027-08"  # September is not over
         taken = await ada.web.get(f"{journal}beancount")
         with zipfile.ZipFile(io.BytesIO(taken.content)) as packed:

@@ -93,6 +93,13 @@ def sums_printed_by(page: str, answers: list[Any]) -> dict[str, set[int]]:
         found[currency] |= {abs(net) for net in by_month.values()}
         if page == "GET /finance":
             found[currency] |= since_january(by_month)
+    for currency, year in {(line["currency"], line["month"][:4]) for line in lines}:
+        of_year = [
+            line | {"returned": line["refunds"] + line["disputes"]}
+            for line in lines
+            if (line["currency"], line["month"][:4]) == (currency, year)
+        ]
+        found[currency] |= column_sums(of_year)[currency]
     return found
 
 
