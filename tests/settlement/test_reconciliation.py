@@ -4,9 +4,12 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 import uvloop
@@ -16,7 +19,7 @@ from payments.accounting import chain_verification, daily_totals, integrity, int
 from payments.ledger import hash_chain
 from payments.ledger.posting_rules import LedgerAccount
 from payments.ops import comparisons, reconcile
-from tests.support import command_line
+from tests.support import command_line, recomputation
 from tests.support.busy_year import play
 from tests.support.database import copy_database
 from tests.support.database_owner import tampering
@@ -24,6 +27,7 @@ from tests.support.donor import open_donor_browser
 from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.past import has_given
+from tests.support.programs import Program, has_token
 from tests.support.secret_values import secret_named
 from tests.support.stripe_dashboard import subscribe, update, with_card
 from webhooks import endpoint
@@ -33,6 +37,9 @@ pytestmark = pytest.mark.anyio
 # Each trial is a transaction that is rolled back.
 TRIALS = pytest.mark.parametrize("tries", [150, pytest.param(10_000, marks=pytest.mark.storm)])
 FLIPS = pytest.mark.parametrize("tries", [300, pytest.param(1000, marks=pytest.mark.storm)])
+
+
+AT_STRIPE: dict[str, list[dict[str, Any]]] = {}  # what it lists at the end of the year
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +58,9 @@ def year(cluster: str) -> Iterator[str]:
             assert (
                 await reconcile.find_differences(room.ctx, until - timedelta(days=400), until) == ()
             )
+            ask = partial(room.sandbox.dashboard_request, "GET")
+            for path in ("balance_transactions", "payouts", "refunds", "disputes"):
+                AT_STRIPE[path] = list(recomputation.list_all(ask, f"/v1/{path}"))
 
     with copy_database(cluster) as url:
         uvloop.run(live(url))
@@ -86,6 +96,86 @@ def findings(connection: Connection, *names: str) -> list[str]:
 
 def moved(connection: Connection) -> list[str]:
     return list(connection.scalars(text("SELECT id FROM balance_transactions ORDER BY id")))
+
+
+SUMS = ("payments", "gross", "fees", "refunds", "disputes", "net")
+LISTS = (  # an operation, Stripe's list of the same, and the names of one fact in both
+    ("transactions", "balance_transactions", {"id": "id", "balance_change": "net"}),
+    ("payouts", "payouts", {"id": "id", "amount": "amount", "status": "status"}),
+    ("refunds", "refunds", {"stripe_refund_id": "id", "amount": "amount", "status": "status"}),
+    ("disputes", "disputes", {"id": "id", "amount": "amount", "status": "status"}),
+)
+
+
+@pytest.fixture
+async def program(own: str) -> AsyncIterator[Program]:
+    """What reads the figures of the year when it is over."""
+    async with open_newsroom(own) as room:
+        newest = AT_STRIPE["balance_transactions"][0]["created"]
+        room.clock.current = datetime.fromtimestamp(newest, UTC) + timedelta(days=1)
+        yield await has_token(room)
+
+
+async def test_every_figure_of_the_year_is_what_stripes_own_lists_add_up_to(
+    program: Program,
+) -> None:
+    """From Stripe's lists, by the standard library alone: each month, and all together."""
+    moved, zone = AT_STRIPE["balance_transactions"], program.room.settings.accounting_zone
+    months = (await program.reads("months", period="all"))["lines"]
+    for number in range(14):
+        since = date(2026 + (10 + number) // 12, (10 + number) % 12 + 1, 1)
+        until = (since + timedelta(days=31)).replace(day=1)
+        known, ours = recomputation.sums(moved, zone, since, until), Counter[tuple[str, str]]()
+        for line in months:
+            if line["month"] == f"{since:%Y-%m}":
+                ours.update({(line["currency"], name): line[name] for name in SUMS})
+        for currency in ("usd", "eur", "gbp"):
+            for name in SUMS:
+                assert ours[currency, name] == known[currency, name], (since, currency, name)
+
+
+async def test_every_sum_of_a_period_is_what_stripes_own_lists_add_up_to(program: Program) -> None:
+    """By quarter, year and days."""
+    moved, zone = AT_STRIPE["balance_transactions"], program.room.settings.accounting_zone
+    begun, over = date(2026, 11, 1), date(2028, 1, 1)
+    for asked, since, until in (
+        ({"period": "all"}, begun, over),
+        ({"period": "2026-Q4"}, begun, date(2027, 1, 1)),
+        ({"period": "2027"}, date(2027, 1, 1), over),
+        ({"period": "2026-12-05..2027-03-23"}, date(2026, 12, 5), date(2027, 3, 23)),
+    ):
+        known = recomputation.sums(moved, zone, since, until)
+        for operation, more in (("overview", ()), ("transactions/totals", ("balance_change",))):
+            for line in (await program.reads(operation, **asked))["totals"]:
+                for name in (*SUMS, *more):
+                    at = line["currency"]
+                    assert line[name] == known[at, name], (operation, asked, at, name)
+        sources = await sums_of_sources(program, asked["period"])
+        for at in ("usd", "eur", "gbp"):
+            assert sources[at, "back"] == known[at, "refunds"] + known[at, "disputes"], asked
+            for name in ("payments", "gross", "fees", "net"):
+                assert sources[at, name] == known[at, name], (asked, at, name)
+
+
+async def sums_of_sources(program: Program, period: str) -> recomputation.Sums:
+    found: recomputation.Sums = Counter()
+    for line in (await program.reads("sources", period=period))["campaigns"]:
+        at = line["currency"]
+        found[at, "gross"] += line["first_payments"] + line["renewals"]
+        found[at, "back"] += line["reversals"]
+        for name in ("payments", "fees", "net"):
+            found[at, name] += line[name]
+    return found
+
+
+@pytest.mark.parametrize(("operation", "path", "names"), LISTS, ids=[one[0] for one in LISTS])
+async def test_every_line_of_the_year_is_one_of_stripes(
+    program: Program, operation: str, path: str, names: dict[str, str]
+) -> None:
+    ours = [one async for one in program.reads_all(operation)]
+    assert sorted(tuple(one[name] for name in names) for one in ours) == sorted(
+        tuple(one[name] for name in names.values()) for one in AT_STRIPE[path]
+    )
 
 
 # --- the period -----------------------------------------------------------------------------------

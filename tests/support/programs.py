@@ -1,5 +1,6 @@
 """A program of the newsroom that calls the finance API with a token."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,16 @@ class Program:
         assert answer.status_code == 200, (path, params, answer.text)
         found: dict[str, Any] = answer.json()
         return found
+
+    async def reads_all(self, path: str, **params: object) -> AsyncIterator[dict[str, Any]]:
+        """Yield every item of a list, page by page."""
+        found = await self.reads(path, **params)
+        while True:
+            for item in found["items"]:
+                yield item
+            if found["next_cursor"] is None:
+                return
+            found = await self.reads(path, **params, cursor=found["next_cursor"])
 
     @property
     def headers(self) -> dict[str, str]:
