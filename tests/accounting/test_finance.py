@@ -181,6 +181,7 @@ async def test_opening_and_movements_are_closing(room: Newsroom) -> None:
         assert {date.fromisoformat(f"{row['month'][:7]}-01") for row in rows} == expected, asked
     page = Page((await sees(room, cookie, "/finance/recurring?period=2026-07&currency=usd")).text)
     assert [row[0] for row in page.cells if len(row) == 13] == ["Month", "July 2026"]
+    assert '" selected>Last 13 months' in (await sees(room, cookie, "/finance/recurring")).text
     refused = await sees(room, cookie, f"/finance/recurring.csv?period={room.clock():%Y-%m}")
     assert (refused.status_code, "no month of it is over" in refused.text) == (422, True)
 

@@ -74,13 +74,18 @@ def moments(ctx: Context, of: Period) -> tuple[datetime | None, datetime | None]
     return since, until
 
 
-def period_picker(ctx: Context, chosen: Mapping[str, str]) -> dict[str, object]:
+def period_picker(
+    ctx: Context, chosen: Mapping[str, str], *, named: Sequence[tuple[str, str]] = ()
+) -> dict[str, object]:
     """Return the fields of a form's period: months, quarters and years by name, or any days.
 
-    `chosen` are the parameters of the period, as they were typed.
+    `chosen` are the parameters of the period, as they were typed; `named` are values and labels
+    that this page offers besides.
     """
     picked = chosen.get("period", "")
     groups = _periods_offered(today(ctx), ctx.settings.fiscal_year_start)
+    if named:
+        groups = [("", list(named)), *groups]
     offered = {value for _, choices in groups for value, _ in choices}
     if picked and picked not in offered:
         words = period.parse_period(

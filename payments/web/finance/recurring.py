@@ -99,7 +99,9 @@ class RecurringPages(Controller):
             colleague,
             title="Recurring",
             active_url="/finance/recurring",
-            picker=filters.period_picker(ctx, params),
+            picker=filters.period_picker(
+                ctx, params, named=[(recurring.last_months(today).label, "Last 13 months")]
+            ),
             currencies=filters.currency_options(currency),
             committed=_committed_table(committed),
             figures=_figures_table(recurring_figures.newest(mrr_months)),

@@ -58,7 +58,9 @@ class ReminderStatsPage(Controller):
             colleague,
             title="Reminders",
             active_url="/finance/reminders",
-            picker=filters.period_picker(ctx, params),
+            picker=filters.period_picker(
+                ctx, params, named=[(_two_years(filters.today(ctx)).label, "Last 2 years")]
+            ),
             table=_stats_table(months),
             min_group_size=reminder_stats.MIN_GROUP_SIZE,
         )
@@ -70,9 +72,12 @@ def chosen_months(ctx: Context, params: Mapping[str, str]) -> tuple[dict[str, st
     Raises InvalidField.
     """
     today = filters.today(ctx)
-    two_years = Period(months_before(today, MONTHS_SHOWN - 1), next_month(today))
-    chosen, of = filters.period_or_default(ctx, params, two_years.label)
+    chosen, of = filters.period_or_default(ctx, params, _two_years(today).label)
     return chosen, *whole_months_of(of, first=EARLIEST, last=today)
+
+
+def _two_years(today: date) -> Period:
+    return Period(months_before(today, MONTHS_SHOWN - 1), next_month(today))
 
 
 def _stats_table(months: list[ReminderMonth]) -> Table:
