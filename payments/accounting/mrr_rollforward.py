@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import month_snapshots
 from payments.accounting.month_snapshots import RowsByMonth, SnapshotKind, SnapshotRow
+from payments.core.calendar import next_month
 
 MRR_MOVEMENTS = (
     "new",
@@ -58,14 +59,23 @@ class MrrMonth:
     lost: int  # contributions that were cancelled or lost to failed payments
 
 
+@dataclass(frozen=True, slots=True)
+class MovedContribution:
+    """One contribution that moved in a month, in which way, and by how much a month of it."""
+
+    contribution_id: str
+    movement: str
+    amount: int
+
+
+MOVED_SIZE = 100
 REPLACED_WITHIN = "31 days"  # between the end of one contribution and the beginning of another
 # Takes :zone, :since and :until. A contribution that moved between two months is paired with itself
 # in the month before; a change of the amount that was charged in another currency than it settled
 # in is an expansion or contraction at the earlier rate, and the rest is fx. What waits at the end
 # of one month is taken for paid there, and is not at the end of the next (`gap_cause`). Stripe's
 # longest interval is three years.
-_MRR_ROLLFORWARD = text(
-    f"""
+_MOVEMENTS = f"""
     WITH periods AS MATERIALIZED (
         SELECT *
           FROM paid_periods
@@ -216,7 +226,8 @@ _MRR_ROLLFORWARD = text(
           FROM pairs_of_persons pair
     ),
     movement_parts AS (
-        SELECT month, currency, movement, mrr_after - mrr_before - fx_part AS amount
+        SELECT contribution_id, month, currency, movement,
+               mrr_after - mrr_before - fx_part AS amount
           FROM movements
          CROSS JOIN LATERAL (
                SELECT CASE WHEN movement IN ('expansion', 'contraction') AND is_comparable
@@ -226,13 +237,16 @@ _MRR_ROLLFORWARD = text(
                                         / charged_before, 6)
                            ELSE 0 END AS fx_part) part
          UNION ALL
-        SELECT month, currency, 'fx',
+        SELECT contribution_id, month, currency, 'fx',
                mrr_after - mrr_before
                - round(mrr_before * (charged_after - charged_before) / charged_before, 6)
           FROM movements
          WHERE movement IN ('expansion', 'contraction')
            AND is_comparable AND NOT begins AND NOT ends
-    ),
+    )"""  # noqa: S608 - constants only
+_MRR_ROLLFORWARD = text(
+    f"""
+    {_MOVEMENTS},
     movement_sums AS (
         SELECT month, currency, movement, sum(amount) AS amount
           FROM movement_parts
@@ -260,6 +274,47 @@ _MRR_ROLLFORWARD = text(
      ORDER BY currency, month DESC
     """  # noqa: S608 - constants only
 )
+
+# The largest first; a part below half a minor unit is of rounding, and no movement.
+_MOVED_CONTRIBUTIONS = text(
+    f"""
+    {_MOVEMENTS}
+    SELECT contribution_id, movement, amount
+      FROM movement_parts
+     WHERE currency = :currency
+       AND abs(amount) >= 0.5
+     ORDER BY abs(amount) DESC, contribution_id, movement
+    OFFSET :offset LIMIT :limit
+    """  # noqa: S608 - constants only
+)
+
+
+async def list_moved(
+    session: AsyncSession,
+    zone: ZoneInfo,
+    month: date,
+    currency: str,
+    *,
+    offset: int = 0,
+    size: int = MOVED_SIZE,
+) -> tuple[list[MovedContribution], int | None]:
+    """Return a page of what moved in a month: those after so many, and after how many the next
+    begins. Each amount is rounded for itself, so their sum may differ from the month's by less
+    than one for each.
+    """
+    params = {
+        "zone": zone.key,
+        "since": month,
+        "until": next_month(month),
+        "currency": currency,
+        "offset": offset,
+        "limit": size + 1,
+    }
+    found = [
+        MovedContribution(str(row.contribution_id), row.movement, round(row.amount))
+        for row in await session.execute(_MOVED_CONTRIBUTIONS, params)
+    ]
+    return found[:size], offset + size if len(found) > size else None
 
 
 async def compute(

@@ -5,6 +5,7 @@ were all made never churns, wherever the end of a month falls.
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,8 +21,10 @@ from payments.core.money import Money
 from payments.giving import cancellations, subscription_changes
 from payments.giving.change_log import Actor
 from payments.giving.contributions import Contribution
+from payments.web.finance.recurring import MOVEMENT_LABELS
 from tests.support import recurring_by_stripe
 from tests.support.colleague import sees, signs_in
+from tests.support.figures import amount_in
 from tests.support.newsroom import OWNER_KEY, Newsroom
 from tests.support.page import Page
 from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
@@ -33,6 +36,7 @@ MONTHS = [date(2026, 12, 1), *(date(2027, month, 1) for month in range(1, 7))]
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = ("contributions", "supporters", "lost")
+MOVED = r'data-label="Why"[^>]*>([^<]*)</td>.*?<bdi>([^<]*)</bdi>'
 COLUMNS = ("opening", *MRR_MOVEMENTS, "closing", *PEOPLE)
 
 
@@ -201,8 +205,27 @@ async def test_each_figure_is_defined_where_it_is_read(room: Newsroom) -> None:
     for word, meaning in recurring_figures.DEFINITIONS.items():
         assert f"{word}: {meaning}" in docs
         assert f"{word} {meaning}".casefold() in page.text.casefold()
+    await each_month_leads_to_what_moved(room, cookie)
     # 1000 + 433 1/3 ... at the end of June, of nine people and ten contributions
     assert re.search(r"USD \$[\d.]+ \$[\d.]+ \d \d+ \$[\d.]+ 0 % too few to say", page.text)
+
+
+async def each_month_leads_to_what_moved(room: Newsroom, cookie: str) -> None:
+    """Compare each movement of a month with the contributions behind it, each rounded."""
+    for (month, currency), figures in (await figures_of(room)).items():
+        address = f"/finance/recurring?currency={currency}&month={month}"
+        answer = await sees(room, cookie, address)
+        shown = answer.text.partition('id="moved">')[2].partition("</table>")[0]
+        sums: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
+        for label, amount in re.findall(MOVED, shown):
+            sums[label] += round(amount_in(amount) * 100)
+            counts[label] += 1
+        for name, label in MOVEMENT_LABELS.items():
+            off_by = abs(sums[label] - figures.get(name, 0))
+            assert off_by <= counts[label] / 2, address
+    refused = await sees(room, cookie, "/finance/recurring?currency=usd&month=2027-07")
+    assert refused.status_code == 422  # it is not over
 
 
 def a_year(*, supporters: int, lost: int, churn: int = -100) -> list[MrrMonth]:

@@ -4,19 +4,21 @@ Ids only.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import cohort_retention, payment_recovery
+from payments.accounting import cohort_retention, mrr_rollforward, payment_recovery
 from payments.accounting.cohort_retention import Cohort
 from payments.accounting.exports import csv_tables
 from payments.accounting.exports.files import export_filename
-from payments.accounting.mrr_rollforward import MRR_MOVEMENTS, MrrMonth
+from payments.accounting.mrr_rollforward import MRR_MOVEMENTS, MovedContribution, MrrMonth
 from payments.accounting.payment_recovery import RecoveryMonth
 from payments.accounting.reports import recurring, recurring_figures
-from payments.accounting.reports.period import Period
+from payments.accounting.reports.period import Period, parse_month
 from payments.accounting.reports.recurring import AtRiskSubscription, CommittedMrr
 from payments.accounting.reports.recurring_figures import RecurringFigures
 from payments.core import i18n
@@ -92,6 +94,7 @@ class RecurringPages(Controller):
             )
             committed = await recurring.committed_mrr(session)
             several, failing = await recurring.donors_with_several(session)
+            moved, moved_url = await _moved(ctx, session, request, currency)
         currencies = sorted({month.currency for month in mrr_months})
         return await layout.render(
             ctx,
@@ -114,6 +117,8 @@ class RecurringPages(Controller):
             cohorts=_cohorts_table(cohorts),
             recoveries=_recoveries_table(recoveries),
             at_risk=_at_risk_table(at_risk),
+            moved=moved,
+            next_moved_url=moved_url,
             next_at_risk_url=_at_risk_url(params, currency, more_at_risk),
             export_url=f"/finance/recurring.csv{query_string(**params, currency=currency)}",
         )
@@ -149,6 +154,46 @@ def chosen_period(ctx: Context, params: Mapping[str, str]) -> tuple[dict[str, st
     Raises InvalidField.
     """
     return filters.period_or_default(ctx, params, recurring.last_months(filters.today(ctx)).label)
+
+
+def parse_moved_month(ctx: Context, value: str) -> date:
+    """Return the first day of a month that is over. Raises InvalidField."""
+    last_day = first_of_month(filters.today(ctx)) - timedelta(days=1)
+    return parse_month(value, name="month", today=last_day)
+
+
+async def _moved(
+    ctx: Context, session: AsyncSession, request: AnyRequest, currency: str | None
+) -> tuple[Table | None, str]:
+    """Return the contributions behind the movements of the month that was chosen, if one was, and
+    where more of them are.
+    """
+    chosen = request.query_params.get("month", "")
+    if not chosen or currency is None:
+        return None, ""
+    month = parse_moved_month(ctx, chosen)
+    found, more = await mrr_rollforward.list_moved(
+        session,
+        ctx.settings.accounting_zoneinfo,
+        month,
+        currency,
+        offset=count_parameter(request, "after"),
+    )
+    query = query_string(currency=currency, month=chosen, after=more)
+    return _moved_table(found, month, currency), f"/finance/recurring{query}#moved" if more else ""
+
+
+def _moved_table(moved: Sequence[MovedContribution], month: date, currency: str) -> Table:
+    rows: list[list[str | Cell]] = [
+        [
+            contribution_cell(one.contribution_id),
+            MOVEMENT_LABELS[one.movement],
+            format_signed(one.amount, currency),
+        ]
+        for one in moved
+    ]
+    caption = f"What moved in {format_month(month)}, {currency.upper()}, the largest first"
+    return table("moved", caption, ["Gift", "Why", "#Each month"], rows, empty="Nothing moved.")
 
 
 def _committed_table(committed: Sequence[CommittedMrr]) -> Table:
@@ -226,11 +271,11 @@ async def _rollforward_chart(months: Sequence[MrrMonth]) -> dict[str, Any]:
 def _rollforward_table(months: Sequence[MrrMonth], currency: str) -> Table:
     rows: list[list[str | Cell]] = []
     for month in months:
-        query = query_string(period=f"{month.month:%Y-%m}", currency=currency)
+        query = query_string(currency=currency, month=f"{month.month:%Y-%m}")
         movements = [getattr(month, name) for name in MRR_MOVEMENTS]
         rows.append(
             [
-                Cell(format_month(month.month), f"/finance/transactions{query}"),
+                Cell(format_month(month.month), f"/finance/recurring{query}#moved"),
                 format_money(month.opening, currency),
                 *(_change_or_empty(amount, currency) for amount in movements),
                 format_money(month.closing, currency),

@@ -6,8 +6,9 @@ from datetime import date, datetime
 import msgspec
 from litestar import Controller, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
-from payments.accounting import cohort_retention, payment_recovery
+from payments.accounting import cohort_retention, mrr_rollforward, payment_recovery
 from payments.accounting.reports import recurring, recurring_figures
 from payments.accounting.reports.period import Period
 from payments.infra.context import Context
@@ -138,6 +139,22 @@ class AtRisk(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class MovedLine(msgspec.Struct, frozen=True):
+    """A contribution that moved in a month, and by how much a month of it, in minor units."""
+
+    contribution_id: str
+    movement: str
+    amount: int
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A page of what moved in a month, the largest first; each amount is rounded for itself."""
+
+    about: About
+    items: Sequence[MovedLine]
+    next_cursor: str | None
+
+
 class RecurringApi(Controller):
     """As on the page “Recurring”."""
 
@@ -204,3 +221,29 @@ class RecurringApi(Controller):
             interval_count=lambda one: one.interval.count,
         )
         return AtRisk(said, items, next_cursor(ctx, request, more))
+
+    @get(
+        "/{of_month:str}/moved",
+        operation_id="listMovedContributions",
+        summary="Contributions behind the movements of a month in one currency",
+        parameters=("currency", *PAGE_PARAMETERS),
+        responses=refusals(404),
+    )
+    async def moved(
+        self, ctx: NamedDependency[Context], request: AnyRequest, of_month: FromPath[str]
+    ) -> Moved:
+        """As behind a month of the page “Recurring”. The currency is usd where none is given."""
+        first = recurring_page.parse_moved_month(ctx, of_month)
+        currency = filters.filter_value(request.query_params, "currency") or "usd"
+        after, size = read_count(ctx, request), page_size(request)
+        async with ctx.sessions() as session:
+            found, more = await mrr_rollforward.list_moved(
+                session,
+                ctx.settings.accounting_zoneinfo,
+                first,
+                currency,
+                offset=after,
+                size=size,
+            )
+            said = await about(ctx, session)
+        return Moved(said, shape_all(MovedLine, found), next_cursor(ctx, request, more))
