@@ -22,6 +22,7 @@ from payments.accounting.reports.period import Period, parse_month
 from payments.accounting.reports.recurring import AtRiskSubscription, CommittedMrr
 from payments.accounting.reports.recurring_figures import RecurringFigures
 from payments.core import i18n
+from payments.core.calendar import first_of_month
 from payments.core.errors import InvalidField
 from payments.core.frequency import VARYING_AMOUNT, label
 from payments.infra import charts
