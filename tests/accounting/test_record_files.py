@@ -107,6 +107,11 @@ async def test_the_files_say_what_stripe_says_as_the_page_was_filtered_and_name_
         refused = await ada.web.get(f"/finance/{kind}.csv?{query}")
         assert refused.status_code == 422
         assert words in refused.text
+    await the_commands_write_the_same(ada, tmp_path)
+
+
+async def the_commands_write_the_same(ada: Colleague, tmp_path: Path) -> None:
+    room = ada.room
     environ = os.environ | {
         "PAYMENTS_BASE_URL": room.settings.base_url,
         "PAYMENTS_STRIPE_API_BASE": room.settings.stripe_api_base,
@@ -126,6 +131,12 @@ async def test_the_files_say_what_stripe_says_as_the_page_was_filtered_and_name_
     )
     assert done.exit_code == 1
     assert out.read_bytes() == page.content
+    for period, code in (("2026-11", 0), ("2026-13", 1)):
+        wanted = ("recurring", "--period", period, "--output", str(tmp_path / "recurring.csv"))
+        done = await asyncio.to_thread(command_line.run_in, environ, "export", *wanted)
+        assert done.exit_code == code, done.stderr
+    page = await ada.web.get("/finance/recurring.csv?period=2026-11")
+    assert (tmp_path / "recurring.csv").read_bytes() == page.content
 
 
 def test_each_column_is_in_the_document_with_its_meaning() -> None:
