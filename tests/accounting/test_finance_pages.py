@@ -10,8 +10,13 @@ from urllib.parse import urlencode
 
 import pytest
 
+from payments.accounting.reports import payouts, refunds_and_disputes, transactions
+from payments.accounting.reports.period import ALL_TIME
+from payments.accounting.reports.sorting import Order
+from payments.accounting.reports.transaction_filters import Filters
 from payments.web.finance.definitions import DEFINITIONS
 from payments.web.finance.refusals import FILTER_LABELS, PLACES
+from payments.web.finance.tables import EMPTY_CELL
 from payments.web.staff import guards
 from tests.support.colleague import sees, signs_in
 from tests.support.figures import (
@@ -80,7 +85,7 @@ async def test_a_wrong_filter_keeps_what_was_typed_and_stays_with_finance(room: 
         assert len(kinds) == 1
         assert kinds[0].count("charset") <= 1, (address, kinds)
     assert len({address for address, _ in refused}) > 12
-    assert ("/finance/journal", "format") in refused
+    assert {("/finance/journal", "format"), ("/finance/transactions", "sort")} <= {*refused}
 
 
 async def test_a_colleague_never_gets_the_readers_error_page(room: Newsroom) -> None:
@@ -119,7 +124,7 @@ SELF_EVIDENT = re.compile(  # a currency, a year, a frequency or other of a draw
 
 def undefined_labels(markup: str) -> set[str]:
     """The headings of figures on a page that no definition explains."""
-    heads = re.findall(r'<th scope="col" class="num"[^>]*>(.*?)</th>', markup)
+    heads = re.findall(r'<th scope="col" class="num"[^>]*>(?:<a[^>]*>)?(.*?)(?:</a>)?</th>', markup)
     cards = "".join(re.findall(r'<section aria-labelledby="total-.*?</section>', markup, re.DOTALL))
     labels = {unescape(one) for one in [*heads, *re.findall("<dt>(.*?)</dt>", cards)]}
     return {one for one in labels - DEFINITIONS.keys() if not SELF_EVIDENT.fullmatch(one)}
@@ -213,3 +218,114 @@ async def test_ids_and_amounts_are_found_as_pages_show_them(room: Newsroom) -> N
         assert answer.status_code == 422, typed
         assert f'value="{typed}"' in answer.text
     assert (await sees(room, cookie, "/finance/months?currency=USD")).status_code == 200
+
+
+UNSORTABLE = {  # tables without links on their headings, each with the reason
+    "t-two-years": "each line is the one before and a month more",
+    "nets": "two periods, the earlier one above",
+    "causes": "leads from one net to the other",
+    "names": "a form",
+    "by-month": "grouped by month, the newest first",
+    "versions": "every version of the account map, the newest above, beside the form",
+    "stripe-balance": "a statement: its lines add up to the last",
+    "definitions": "words and their meaning",
+    "entries": "the audit log, in the order it was written",
+}
+REPORT_TABLE = re.compile(r"(contributions|last-year|counts|balance)-[a-z]{3}")  # of a statement
+SORTED = re.compile(r'<th scope="col"[^>]* aria-sort="(ascending|descending)"><a [^>]*>(.*?)</a>')
+
+
+def tables_of(markup: str) -> dict[str, str]:
+    """The tables of a page by the ids of their captions."""
+    found = re.findall(r"<table.*?</table>", markup, re.DOTALL)
+    return {re.findall(r'<caption id="([^"]*)"', one)[0]: one for one in found}
+
+
+def lines_of(markup: str) -> list[str]:
+    body = markup.partition("<tbody>")[2].partition("</tbody>")[0]
+    return re.findall(r"<tr.*?</tr>", body, re.DOTALL)
+
+
+def last_cells(markup: str) -> list[str]:
+    """What the last column says, line by line, where it says anything."""
+    cells = [line.rpartition("<td")[2].partition(">")[2] for line in lines_of(markup)]
+    texts = [re.sub("<[^>]*>", "", cell).strip() for cell in cells]
+    return [text for text in texts if text not in ("", EMPTY_CELL)]
+
+
+async def test_every_table_is_sorted_by_its_headings(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    by_heading = set()
+    for address in finance_addresses(room):
+        answer = await sees(room, cookie, f"{address}?lang=en&currency=usd")
+        if not answer.headers["content-type"].startswith("text/html"):
+            continue
+        for id_, before in tables_of(answer.text).items():
+            links = re.findall(r'<th scope="col"[^>]*><a href="([^"]*)">(.*?)</a>', before)
+            if not links:
+                assert id_ in UNSORTABLE or REPORT_TABLE.fullmatch(id_), (address, id_)
+                continue
+            url, label = links[-1]
+            once = await sees(room, cookie, unescape(url).partition("#")[0])
+            after = tables_of(once.text)[id_]
+            ((direction, sorted_label),) = SORTED.findall(after)
+            assert sorted_label == label
+            assert f"currency=usd&amp;sort={'-' if direction == 'descending' else ''}{id_}." in url
+            assert sorted(lines_of(after)) == sorted(lines_of(before)), (address, id_)
+            onward = re.findall(r'rel="next" href="([^"]*)', once.text)
+            assert all("sort=" in page for page in onward)
+            if 'name="period"' in once.text:
+                assert '<input type="hidden" name="sort"' in once.text, address
+            again = re.findall(r'aria-sort="[a-z]*"><a href="([^"]*)"', after)
+            twice = await sees(room, cookie, unescape(again[0]).partition("#")[0])
+            other = tables_of(twice.text)[id_]
+            assert SORTED.findall(other)[0][0] != direction
+            assert last_cells(other) == last_cells(after)[::-1], (address, id_)
+            by_heading.add(id_)
+    assert {"transactions", "payouts", "refunds", "months", "by-year"} <= by_heading
+
+
+async def test_no_page_of_a_sorted_list_skips_or_repeats_a_line(room: Newsroom) -> None:
+    zone = room.ctx.settings.accounting_zoneinfo
+    async with room.ctx.sessions() as session:
+
+        async def ids(size: int, order: Order) -> list[str]:
+            found: list[str] = []
+            cursor = None
+            while True:
+                page, cursor = await transactions.list_page(
+                    session, zone, Filters(), before=cursor, order=order, size=size
+                )
+                found += [one.id for one in page]
+                if cursor is None:
+                    return found
+
+        for column in transactions.SORTABLE.columns:
+            ascending = await ids(1000, Order(column))
+            assert len(ascending) > 10
+            for size, is_descending in ((4, False), (7, True)):
+                found = await ids(size, Order(column, is_descending=is_descending))
+                assert found == (ascending[::-1] if is_descending else ascending), column
+        for list_page, sortable in (
+            (payouts.list_page, payouts.SORTABLE),
+            (refunds_and_disputes.list_refunds, refunds_and_disputes.SORTABLE_REFUNDS),
+        ):
+            for column in sortable.columns:
+                whole, _ = await list_page(session, zone, ALL_TIME, order=Order(column))
+                rows: list[object] = []
+                before = None
+                for _ in whole:
+                    page, before = await list_page(
+                        session, zone, ALL_TIME, before=before, order=Order(column), size=1
+                    )
+                    rows += page
+                assert rows == list(whole), column
+                assert before is None
+        for column in refunds_and_disputes.SORTABLE_DISPUTES.columns:
+            first, _ = await refunds_and_disputes.list_disputes(
+                session, zone, ALL_TIME, order=Order(column)
+            )
+            last, _ = await refunds_and_disputes.list_disputes(
+                session, zone, ALL_TIME, order=Order(column, is_descending=True)
+            )
+            assert first == list(last)[::-1], column

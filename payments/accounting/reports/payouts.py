@@ -16,12 +16,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.accounting import sql_text
 from payments.accounting.reports import PAGE_SIZE
 from payments.accounting.reports.period import Period
+from payments.accounting.reports.sorting import Order, SortableList
 from payments.accounting.reports.transaction_filters import TYPE_SQL, stripe_id_pattern
 from payments.core.errors import InvalidField, NotFound
 from payments.settlement.payouts import ReconciliationStatus
 
 MAX_ITEMS = 2000  # on a page of one payout; its sums are of all
 _PAYOUT_ID = stripe_id_pattern("po")
+NEWEST_FIRST = Order("made", is_descending=True)
+SORTABLE = SortableList(
+    "payouts payout",
+    "payout.stripe_payout_id",
+    {
+        "made": "payout.created_at",
+        "arrives": "payout.arrives_on",
+        "payout": "payout.stripe_payout_id",
+        "status": "payout.status",
+        "currency": "payout.currency",
+        "paid-out": "(payout.currency, payout.amount)",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +73,9 @@ class PayoutSummary:
 _SUMMARY_SQL = """
     WITH chosen_payouts AS (
         SELECT *
-          FROM payouts
+          FROM payouts payout
          WHERE {conditions}
-         ORDER BY created_at DESC, stripe_payout_id DESC
+         ORDER BY {order_by}
          LIMIT {limit}
     )
     SELECT payout.stripe_payout_id, payout.status, payout.amount, payout.currency,
@@ -79,9 +93,9 @@ _SUMMARY_SQL = """
        AND item.balance_transaction IS DISTINCT FROM payout.balance_transaction
       LEFT JOIN balance_transactions bt ON bt.id = item.balance_transaction
      GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-     ORDER BY payout.created_at DESC, payout.stripe_payout_id DESC
+     ORDER BY {order_by}
 """
-_SUMMARY = text(_SUMMARY_SQL.format(conditions="stripe_payout_id = :id", limit=1))
+_SUMMARY = text(_SUMMARY_SQL.format(conditions="stripe_payout_id = :id", limit=1, order_by="1"))
 _ITEMS = text(
     f"""
     SELECT item.balance_transaction,
@@ -120,10 +134,11 @@ async def list_page(
     *,
     currency: str | None = None,
     before: str | None = None,
+    order: Order = NEWEST_FIRST,
     size: int = PAGE_SIZE,
 ) -> tuple[Sequence[PayoutSummary], str | None]:
-    """Return the newest payouts that were made in a period, or those before one, and the id that
-    the next page begins before.
+    """Return the payouts that were made in a period, in an order, or those after one, and the id
+    that the next page begins after.
 
     Raises InvalidField for a `before` that is no payout's id.
     """
@@ -134,16 +149,13 @@ async def list_page(
             ("since", sql_text.local_day_condition("created_at", ">=", "since"), period.since),
             ("until", sql_text.local_day_condition("created_at", "<", "until"), period.until),
             ("currency", "currency = :currency", currency),
-            (
-                "before",
-                """(created_at, stripe_payout_id) < (
-           SELECT created_at, stripe_payout_id FROM payouts WHERE stripe_payout_id = :before)""",
-                before,
-            ),
+            ("before", SORTABLE.after(order), before),
         ],
         {"zone": zone.key},
     )
-    query = _SUMMARY_SQL.format(conditions=conditions, limit=size + 1)
+    query = _SUMMARY_SQL.format(
+        conditions=conditions, limit=size + 1, order_by=SORTABLE.order_by(order)
+    )
     rows = await session.execute(text(query), params)
     payouts = [PayoutSummary(*row) for row in rows]
     more = payouts[size - 1].id if len(payouts) > size else None

@@ -11,9 +11,37 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.accounting import sql_text
 from payments.accounting.reports import PAGE_SIZE
 from payments.accounting.reports.period import Period
+from payments.accounting.reports.sorting import Order, SortableList
 from payments.core.errors import InvalidField, NotFound
 from payments.core.identifiers import is_row_id
 from payments.settlement.disputes import NEEDS_RESPONSE_STATUSES
+
+NEWEST_FIRST = Order("asked", is_descending=True)
+SORTABLE_REFUNDS = SortableList(
+    "refunds r",
+    "r.id",
+    {
+        "asked": "r.requested_at",
+        "refund": "coalesce(r.stripe_refund_id, '')",
+        "reason": "coalesce(r.reason, '')",
+        "by": "coalesce((SELECT name FROM staff WHERE staff.id = r.requested_by), '')",
+        "status": "r.status",
+        "currency": "r.currency",
+        "as-the-donor-saw-it": "(r.currency, r.amount)",
+    },
+)
+SORTABLE_DISPUTES = SortableList(
+    "disputes d",
+    "d.stripe_dispute_id",
+    {
+        "opened": "d.opened_at",
+        "as-the-donor-saw-it": "(d.currency, d.amount)",
+        "answer-by": "coalesce(d.evidence_due_at, 'infinity')",
+        "status": "d.status",
+        "reason": "d.reason",
+        "dispute": "d.stripe_dispute_id",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +67,11 @@ async def list_refunds(
     period: Period,
     *,
     before: str | None = None,
+    order: Order = NEWEST_FIRST,
     size: int = PAGE_SIZE,
 ) -> tuple[Sequence[RefundRow], str | None]:
-    """Return the newest refunds that were asked for in a period, or those before one, and the id
-    that the next page begins before.
+    """Return the refunds that were asked for in a period, in an order, or those after one, and the
+    id that the next page begins after.
 
     Raises InvalidField for a `before` that is no row's id.
     """
@@ -52,12 +81,7 @@ async def list_refunds(
         [
             ("since", sql_text.local_day_condition("r.requested_at", ">=", "since"), period.since),
             ("until", sql_text.local_day_condition("r.requested_at", "<", "until"), period.until),
-            (
-                "before",
-                """(r.requested_at, r.id) < (
-           SELECT requested_at, id FROM refunds WHERE id = :before)""",
-                before,
-            ),
+            ("before", SORTABLE_REFUNDS.after(order), before),
         ],
         {"zone": zone.key},
     )
@@ -73,7 +97,7 @@ async def list_refunds(
       LEFT JOIN charges c ON c.stripe_charge_id = r.stripe_charge_id
       LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
      WHERE {conditions}
-     ORDER BY r.requested_at DESC, r.id DESC
+     ORDER BY {SORTABLE_REFUNDS.order_by(order)}
      LIMIT {size + 1}
     """  # noqa: S608 - constants only
     refunds = [RefundRow(*row) for row in await session.execute(text(query), params)]
@@ -116,16 +140,20 @@ _BY_URGENCY_SQL = f"""
                    THEN d.evidence_due_at END NULLS LAST,
               d.opened_at DESC,
               d.stripe_dispute_id
-     LIMIT :limit
-    OFFSET :offset
 """
 
 
 async def list_disputes(
-    session: AsyncSession, zone: ZoneInfo, period: Period, *, offset: int = 0
+    session: AsyncSession,
+    zone: ZoneInfo,
+    period: Period,
+    *,
+    offset: int = 0,
+    order: Order | None = None,
 ) -> tuple[Sequence[DisputeRow], int | None]:
-    """Return the disputes opened in a period that need a response, most urgent first, then the
-    newest others: those after so many, and after how many the next page begins.
+    """Return the disputes opened in a period in an order; without one, those that need a response,
+    most urgent first, then the newest others. Begin after so many, and return after how many the
+    next page begins.
     """
     conditions, params = sql_text.where(
         [
@@ -134,7 +162,11 @@ async def list_disputes(
         ],
         {"zone": zone.key, "limit": PAGE_SIZE + 1, "offset": offset},
     )
-    query = _DISPUTES_SQL.format(conditions=conditions) + _BY_URGENCY_SQL
+    query = f"""{_DISPUTES_SQL.format(conditions=conditions)}
+{_BY_URGENCY_SQL if order is None else f"ORDER BY {SORTABLE_DISPUTES.order_by(order)}"}
+     LIMIT :limit
+    OFFSET :offset
+    """
     disputes = [DisputeRow(*row) for row in await session.execute(text(query), params)]
     more = offset + PAGE_SIZE if len(disputes) > PAGE_SIZE else None
     return disputes[:PAGE_SIZE], more

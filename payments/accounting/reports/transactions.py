@@ -16,11 +16,29 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import sql_text
 from payments.accounting.reports import PAGE_SIZE, figure_sql
+from payments.accounting.reports.sorting import Order, SortableList
 from payments.accounting.reports.transaction_filters import CORRECTIONS_SQL, TYPE_SQL, Filters
 from payments.core.calendar import from_unix
 from payments.core.errors import InvalidField
 
 MAX_CORRECTIONS = 200  # on a page
+NEWEST_FIRST = Order("when", is_descending=True)
+SORTABLE = SortableList(
+    "posted_transactions bt",
+    "bt.id",
+    {
+        "when": "bt.occurred_at",
+        "type": TYPE_SQL,
+        "frequency": "coalesce(bt.frequency, '')",
+        "campaign": "coalesce(bt.campaign, '')",
+        "gift": "coalesce(bt.contribution_id, '')",
+        "transaction": "bt.id",
+        "currency": "bt.currency",
+        "before-fee": "(bt.currency, bt.amount)",
+        "fee-taken": "(bt.currency, bt.fee)",
+        "change-of-balance": "(bt.currency, bt.net)",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +94,15 @@ async def list_page(
     filters: Filters,
     *,
     before: Cursor | None = None,
+    order: Order = NEWEST_FIRST,
     size: int = PAGE_SIZE,
 ) -> tuple[Sequence[Transaction], Cursor | None]:
-    """Return the newest transactions, or those before a cursor, and the next page's cursor."""
+    """Return the first transactions in an order, or those after a cursor, and the next page's."""
     conditions, params = filters.conditions(zone)
-    if before is not None:
+    if before is not None and order != NEWEST_FIRST:
+        conditions += f"\n       AND {SORTABLE.after(order)}"
+        params |= {"before": before.id}
+    elif before is not None:
         conditions += """
        AND bt.occurred_at <= :before_at
        AND (bt.occurred_at, bt.id) < (:before_at, :before_id)"""
@@ -94,7 +116,7 @@ async def list_page(
            bt.contribution_id, bt.charge, bt.debit, bt.credit, bt.booked_on
       FROM posted_transactions bt
      WHERE {conditions}
-     ORDER BY bt.occurred_at DESC, bt.id DESC
+     ORDER BY {SORTABLE.order_by(order)}
      LIMIT {size + 1}
             """  # noqa: S608 - constants only; what was asked is a parameter
         ),

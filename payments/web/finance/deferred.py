@@ -60,6 +60,7 @@ class DeferredPages(Controller):
             ctx,
             "finance_deferred.html",
             colleague,
+            request=request,
             title=f"Deferred income, {months.words}",
             active_url=DEFERRED_URL,
             until=months.until,

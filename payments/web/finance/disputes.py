@@ -6,6 +6,7 @@ of the texts.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -90,6 +91,7 @@ class DisputePages(Controller):
             ctx,
             "finance_disputes.html",
             colleague,
+            request=request,
             title="Disputes",
             active_url="/finance/refunds",
             until=until,
@@ -97,11 +99,15 @@ class DisputePages(Controller):
             rates=_rates_table(months),
             rules=[_rule_facts(rule) for rule in dispute_rates.RULES],
             read_in=dispute_rates.READ_IN,
-            waiting=disputes_table(
-                ctx,
-                waiting,
-                "Waiting for our answer, the most urgent first",
-                empty="No dispute waits for an answer.",
+            waiting=replace(
+                disputes_table(
+                    ctx,
+                    waiting,
+                    "Waiting for our answer, the most urgent first",
+                    empty="No dispute waits for an answer.",
+                ),
+                sorted_by_query=None,
+                is_sortable=not (has_more or offset),
             ),
             next_url=f"{DISPUTES_URL}?after={more}" if has_more else "",
         )

@@ -80,6 +80,7 @@ class ExportPages(Controller):
             ctx,
             "finance_exports.html",
             colleague,
+            request=request,
             title=f"Exports, {chosen.words}",
             active_url="/finance/exports",
             until=chosen.until,

@@ -16,8 +16,10 @@ from payments.infra import alerts
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web import rendering
+from payments.web.finance import sorting
 from payments.web.finance.filters import today
 from payments.web.finance.formats import format_datetime
+from payments.web.forms import AnyRequest
 from payments.web.staff import layout as staff_layout
 
 ALERTS_SHOWN = 3  # on each page; their own page has all
@@ -79,12 +81,18 @@ async def render(
     title: str,
     active_url: str,
     until: date | None = None,
+    request: AnyRequest | None = None,
     **context: Any,  # noqa: ANN401 - whatever its template prints
 ) -> Response[str]:
     """Return a finance page for a colleague.
 
     `active_url` is its place in the navigation, `until` the end of the period its figures are of.
+    The tables are sorted as the address of `request` asks. Raises InvalidField.
     """
+    if request is not None:
+        params = request.query_params
+        context = sorting.with_links(context, request.scope["path"], params)
+        context["sort"] = params.get(sorting.SORT, "")
     banners = await data_banners(ctx, until=until)
     return render_frame(
         ctx, template, colleague, title=title, active_url=active_url, banners=banners, **context

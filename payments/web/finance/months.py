@@ -62,6 +62,7 @@ class MonthPages(Controller):
             ctx,
             "finance_months.html",
             colleague,
+            request=request,
             title="Contributions by month",
             active_url="/finance/months",
             until=of_period.until,

@@ -74,6 +74,7 @@ class OverviewPages(Controller):
             ctx,
             "finance_overview.html",
             colleague,
+            request=request,
             title=f"Overview: {of_period.words}",
             active_url="/finance",
             until=of_period.until,
@@ -290,7 +291,7 @@ def _two_years_table(
             [month, _total_or_empty(now, currency), _total_or_empty(then, currency), difference]
         )
     columns = ["Since January", f"#{year}", f"#{year_before}", "#Difference"]
-    return table("t-two-years", title, columns, rows)
+    return table("t-two-years", title, columns, rows, is_sortable=False)
 
 
 def _total_or_empty(total: int | None, currency: str) -> str:

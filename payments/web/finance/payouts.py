@@ -13,7 +13,7 @@ from payments.accounting.reports.payouts import PayoutItem, PayoutSummary
 from payments.accounting.reports.transaction_filters import Filters
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
-from payments.web.finance import filters, layout
+from payments.web.finance import filters, layout, sorting
 from payments.web.finance.formats import (
     format_count,
     format_date,
@@ -68,6 +68,8 @@ class PayoutPages(Controller):
         """Show the newest payouts, or those before one."""
         params, period = filters.period_or_default(ctx, request.query_params)
         currency = filters.filter_value(request.query_params, "currency")
+        order = sorting.order_of(request.query_params, "payouts", payouts.SORTABLE)
+        sort = request.query_params.get(sorting.SORT)
         async with ctx.sessions() as session:
             page, more = await payouts.list_page(
                 session,
@@ -75,19 +77,21 @@ class PayoutPages(Controller):
                 period,
                 currency=currency,
                 before=request.query_params.get("before") or None,
+                order=order or payouts.NEWEST_FIRST,
             )
-        next_url = f"/finance/payouts{query_string(**params, currency=currency, before=more)}"
+        address = query_string(**params, currency=currency, sort=sort, before=more)
         return await layout.render(
             ctx,
             "finance_payouts.html",
             colleague,
+            request=request,
             title="Payouts",
             active_url="/finance/payouts",
             until=period.until,
             picker=filters.period_picker(ctx, params),
             currencies=filters.currency_options(currency),
             table=_payouts_table(ctx, page),
-            next_url=next_url if more else "",
+            next_url=f"/finance/payouts{address}" if more else "",
             export_url=f"/finance/payouts.csv{query_string(**params, currency=currency)}",
         )
 
@@ -109,11 +113,12 @@ class PayoutPages(Controller):
             ctx,
             "finance_payout.html",
             colleague,
+            request=request,
             title=f"Payout of {format_money(payout.amount, payout.currency)}",
             active_url="/finance/payouts",
             match={"label": label, "tone": tone},
             payout_facts=_payout_facts(ctx, payout),
-            table=_items_table(ctx, payout, items),
+            table=_items_table(ctx, payout, items, is_whole=len(items) == payout.item_count),
             next_url=f"/finance/payouts/{payout.id}?after={more}" if more else "",
         )
 
@@ -157,7 +162,8 @@ def _payouts_table(ctx: Context, page: Sequence[PayoutSummary]) -> Table:
         )
     columns = ["Made", "Arrives", "Payout", "Status", "Proof", "#Transactions", "Currency",
                "#Paid out"]  # fmt: skip
-    return table("payouts", "Payouts, newest first", columns, rows, empty="There is no payout yet.")
+    return table("payouts", "Payouts, newest first", columns, rows,
+                 empty="There is no payout yet.", sorted_by_query=payouts.SORTABLE)  # fmt: skip
 
 
 def _payout_facts(ctx: Context, payout: PayoutSummary) -> list[tuple[str, str]]:
@@ -183,7 +189,9 @@ def _payout_facts(ctx: Context, payout: PayoutSummary) -> list[tuple[str, str]]:
     return facts
 
 
-def _items_table(ctx: Context, payout: PayoutSummary, items: Sequence[PayoutItem]) -> Table:
+def _items_table(
+    ctx: Context, payout: PayoutSummary, items: Sequence[PayoutItem], *, is_whole: bool
+) -> Table:
     rows = [_item_row(ctx, item) for item in items]
     columns = ["When", "Type", "Gift", "Transaction", "#Before fee", "#Fee taken",
                "#Change of balance, our books",
@@ -196,8 +204,15 @@ def _items_table(ctx: Context, payout: PayoutSummary, items: Sequence[PayoutItem
         ],
         [*("Payout", "", "", "", "", "", ""), format_money(payout.amount, payout.currency)],
     ]
-    return table("items", "What is in it", columns, rows, footer=footer if rows else [],
-                 empty="Stripe has not said what is in this payout.")  # fmt: skip
+    return table(
+        "items",
+        "What is in it",
+        columns,
+        rows,
+        footer=footer if rows else [],
+        empty="Stripe has not said what is in this payout.",
+        is_sortable=is_whole,
+    )
 
 
 def _item_row(ctx: Context, item: PayoutItem) -> list[str | Cell]:

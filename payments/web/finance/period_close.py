@@ -80,11 +80,14 @@ class PeriodClosePages(Controller):
             ctx,
             "finance_periods.html",
             colleague,
+            request=request,
             title="Periods",
             active_url=PERIODS_URL,
             months=_months_table(ctx, first, next_month_to_close, closings),
             packs=_packs_table(ctx, closings),
-            late_entries=_late_entries_table(ctx, late),
+            late_entries=_late_entries_table(
+                ctx, late, is_whole=not (more or request.query_params.get("late_after"))
+            ),
             next_url=f"{PERIODS_URL}?late_after={more}#late" if more else "",
             next_to_close=None
             if next_month_to_close is None
@@ -240,7 +243,7 @@ def _validity_cell(ctx: Context, closing: PeriodClosing) -> Cell:
     return Cell(reason, tone="bad")
 
 
-def _late_entries_table(ctx: Context, entries: list[LateEntryRow]) -> Table:
+def _late_entries_table(ctx: Context, entries: list[LateEntryRow], *, is_whole: bool) -> Table:
     zone = ctx.settings.accounting_zoneinfo
     rows: list[Sequence[str | Cell]] = [
         [
@@ -255,8 +258,14 @@ def _late_entries_table(ctx: Context, entries: list[LateEntryRow]) -> Table:
     ]
     columns = ["Movement", "Happened", "Belongs", "Booked in", "Accounts", "#Amount"]
     title = "Late entries: learned from Stripe after their month was closed"
-    return table("late", title, columns, rows,
-                 empty="No entry came too late for a closed month.")  # fmt: skip
+    return table(
+        "late",
+        title,
+        columns,
+        rows,
+        empty="No entry came too late for a closed month.",
+        is_sortable=is_whole,
+    )
 
 
 # --- a month --------------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ class RecurringPages(Controller):
             ctx,
             "finance_recurring.html",
             colleague,
+            request=request,
             title="Recurring",
             active_url="/finance/recurring",
             picker=filters.period_picker(
@@ -117,7 +118,9 @@ class RecurringPages(Controller):
             ],
             cohorts=_cohorts_table(cohorts),
             recoveries=_recoveries_table(recoveries),
-            at_risk=_at_risk_table(at_risk),
+            at_risk=_at_risk_table(
+                at_risk, is_whole=not (more_at_risk or request.query_params.get("at_risk_after"))
+            ),
             moved=moved,
             next_moved_url=moved_url,
             next_at_risk_url=_at_risk_url(params, currency, more_at_risk),
@@ -334,11 +337,11 @@ def _recoveries_table(recoveries: Sequence[RecoveryMonth]) -> Table:
     return table("recoveries", caption, columns, rows, empty="No renewal has failed.")
 
 
-def _at_risk_table(at_risk: Sequence[AtRiskSubscription]) -> Table:
+def _at_risk_table(at_risk: Sequence[AtRiskSubscription], *, is_whole: bool) -> Table:
     rows = [_at_risk_row(one) for one in at_risk]
     columns = ["Gift", "Why", "Frequency", "Next charge", "Card until", "Currency", "#Amount"]
     caption = "Recurring contributions at risk, now"
-    return table("at-risk", caption, columns, rows, empty="None is at risk.")
+    return table("at-risk", caption, columns, rows, empty="None is at risk.", is_sortable=is_whole)
 
 
 def _at_risk_url(params: Mapping[str, str], currency: str | None, after: int | None) -> str:

@@ -9,7 +9,7 @@ from payments.accounting.reports import refunds_and_disputes
 from payments.accounting.reports.refunds_and_disputes import DisputeRow, RefundRow
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
-from payments.web.finance import filters, layout
+from payments.web.finance import filters, layout, sorting
 from payments.web.finance.formats import format_minute, format_money
 from payments.web.finance.refund_form import REASON_LABELS, REFUND_STATUS_LABELS
 from payments.web.finance.tables import (
@@ -55,17 +55,29 @@ class RefundAndDisputePages(Controller):
         """Disputes with their deadlines, then a page of refunds."""
         params, period = filters.period_or_default(ctx, request.query_params)
         zone = ctx.settings.accounting_zoneinfo
+        query = request.query_params
+        order = sorting.order_of(query, "refunds", refunds_and_disputes.SORTABLE_REFUNDS)
         async with ctx.sessions() as session:
             disputes, more_disputes = await refunds_and_disputes.list_disputes(
-                session, zone, period, offset=count_parameter(request, "disputes_after")
+                session,
+                zone,
+                period,
+                offset=count_parameter(request, "disputes_after"),
+                order=sorting.order_of(query, "disputes", refunds_and_disputes.SORTABLE_DISPUTES),
             )
             refunds, more = await refunds_and_disputes.list_refunds(
-                session, zone, period, before=request.query_params.get("before") or None
+                session,
+                zone,
+                period,
+                before=query.get("before") or None,
+                order=order or refunds_and_disputes.NEWEST_FIRST,
             )
+        params[sorting.SORT] = query.get(sorting.SORT, "")
         return await layout.render(
             ctx,
             "finance_refunds.html",
             colleague,
+            request=request,
             title="Refunds and disputes",
             active_url="/finance/refunds",
             until=period.until,
@@ -105,7 +117,8 @@ def disputes_table(
     columns = [
         *("Opened", "#As the donor saw it", "Answer by", "Status", "Reason", "Gift", "Dispute"),
     ]
-    return table("disputes", caption, columns, rows, empty=empty)
+    return table("disputes", caption, columns, rows, empty=empty,
+                 sorted_by_query=refunds_and_disputes.SORTABLE_DISPUTES)  # fmt: skip
 
 
 def evidence_deadline(ctx: Context, dispute: DisputeRow) -> str | Cell:
@@ -147,7 +160,8 @@ def _refunds_table(ctx: Context, refunds: Sequence[RefundRow]) -> Table:
         "#As the donor saw it",
     ]
     return table("refunds", "Refunds, newest first", columns, rows,
-                 empty="Nothing has been refunded.")  # fmt: skip
+                 empty="Nothing has been refunded.",
+                 sorted_by_query=refunds_and_disputes.SORTABLE_REFUNDS)  # fmt: skip
 
 
 def _reason_label(reason: str | None) -> str:

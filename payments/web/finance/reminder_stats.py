@@ -56,6 +56,7 @@ class ReminderStatsPage(Controller):
             ctx,
             "finance_reminder_stats.html",
             colleague,
+            request=request,
             title="Reminders",
             active_url="/finance/reminders",
             picker=filters.period_picker(

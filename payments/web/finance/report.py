@@ -48,6 +48,7 @@ class ReportPages(Controller):
             ctx,
             "finance_report.html",
             colleague,
+            request=request,
             title=content.title,
             active_url=REPORT_URL,
             until=chosen.until,

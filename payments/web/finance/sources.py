@@ -51,6 +51,7 @@ class SourcePages(Controller):
             ctx,
             "finance_sources.html",
             colleague,
+            request=request,
             title=f"Sources, {period.words}",
             active_url="/finance/sources",
             until=period.until,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from payments.accounting.reports.sorting import SortableList
 from payments.web.finance.definitions import definition_of
 
 EMPTY_CELL = "\N{EN DASH}"
@@ -21,16 +22,25 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading; a numeric column is set to the right. `definition` says what it means."""
+    """A heading; a numeric column is set to the right. `definition` says what it means.
+
+    `sort_url` leads to the table sorted by it; `sorted` is how it is: ascending, descending or "".
+    """
 
     label: str
     numeric: bool = False
     definition: str = ""
+    sort_url: str = ""
+    sorted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; the first cell of a row is its heading. `empty` stands in place of no rows."""
+    """A table; the first cell of a row is its heading. `empty` stands in place of no rows.
+
+    A list of several pages is sorted by its query, which names the columns it can; a table whose
+    lines are a statement, one leading to the next, is not sortable.
+    """
 
     id: str
     caption: str
@@ -38,6 +48,8 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     footer: Sequence[Sequence[Cell]] = ()
     empty: str = "Nothing to show."
+    sorted_by_query: SortableList | None = None
+    is_sortable: bool = True
 
 
 def table(
@@ -48,6 +60,8 @@ def table(
     *,
     footer: Sequence[Sequence[str | Cell]] = (),
     empty: str = "Nothing to show.",
+    sorted_by_query: SortableList | None = None,
+    is_sortable: bool = True,
 ) -> Table:
     """Return a table of texts and cells; a column whose heading begins with # is numeric."""
 
@@ -61,6 +75,8 @@ def table(
         [cells(row) for row in rows],
         [cells(row) for row in footer],
         empty,
+        sorted_by_query,
+        is_sortable,
     )
 
 

@@ -33,7 +33,7 @@ from payments.core.identifiers import is_row_id
 from payments.infra.context import Context
 from payments.ledger.posting_rules import LedgerAccount
 from payments.staff.accounts import Staff
-from payments.web.finance import filters, layout
+from payments.web.finance import filters, layout, sorting
 from payments.web.finance.formats import (
     format_count,
     format_datetime,
@@ -103,20 +103,24 @@ class TransactionPages(Controller):
         period_params, chosen_period = filters.period_or_default(ctx, query)
         chosen = transaction_filters.parse_filters(query, chosen_period)
         before = transactions.parse_cursor(query["before"]) if query.get("before") else None
+        order = sorting.order_of(query, "transactions", transactions.SORTABLE)
         async with ctx.sessions() as session:
-            page, more = await transactions.list_page(session, zone, chosen, before=before)
+            page, more = await transactions.list_page(
+                session, zone, chosen, before=before, order=order or transactions.NEWEST_FIRST
+            )
             totals = await transactions.totals(session, zone, chosen)
             elsewhere = await filters.settled_elsewhere(
                 ctx, session, chosen.period, chosen.currency
             )
             booked = await transactions.list_corrections(session, zone, chosen)
-        params = filters.pick(query, FILTER_NAMES)
+        params = filters.pick(query, (*FILTER_NAMES, sorting.SORT))
         address = query_string(**params)
         next_address = query_string(**params, before=more)
         return await layout.render(
             ctx,
             "finance_transactions.html",
             colleague,
+            request=request,
             title="Transactions",
             active_url="/finance/transactions",
             params=params,
@@ -151,6 +155,7 @@ class TransactionPages(Controller):
             ctx,
             "finance_contribution.html",
             colleague,
+            request=request,
             title="The story of a gift",
             active_url="/finance/transactions",
             contribution_facts=_contribution_facts(ctx, contribution),
@@ -213,7 +218,8 @@ def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
     columns = ["When", "Type", "Frequency", "Campaign", "Gift", "Account", "Transaction",
                "Currency", "#Before fee", "#Fee taken", "#Change of balance"]  # fmt: skip
     empty = "No transaction matches. Choose another period, or fewer filters."
-    return table("transactions", "Transactions, newest first", columns, rows, empty=empty)
+    return table("transactions", "Transactions, newest first", columns, rows, empty=empty,
+                 sorted_by_query=transactions.SORTABLE)  # fmt: skip
 
 
 def _corrections_table(booked: Sequence[CorrectionLine]) -> Table:
@@ -236,7 +242,9 @@ def _corrections_table(booked: Sequence[CorrectionLine]) -> Table:
     ]
     columns = ["Booked on", "Transaction", "From the account", "To the account", "Currency",
                "#Moved"]  # fmt: skip
-    return table("corrections", "Corrections among these, newest first", columns, rows)
+    caption = "Corrections among these, newest first"
+    is_whole = len(booked) < transactions.MAX_CORRECTIONS
+    return table("corrections", caption, columns, rows, is_sortable=is_whole)
 
 
 def _shorten_id(id_: str) -> str:
@@ -282,7 +290,7 @@ def _contribution_facts(ctx: Context, contribution: ContributionSummary) -> list
 def _timeline_table(ctx: Context, events: Sequence[TimelineEvent]) -> Table:
     rows = [_timeline_row(ctx, event) for event in events]
     columns = ["When", "Kind", "What", "Id", "#Amount"]
-    return table("timeline", "What happened, oldest first", columns, rows)
+    return table("timeline", "What happened, oldest first", columns, rows, is_sortable=False)
 
 
 def _timeline_row(ctx: Context, event: TimelineEvent) -> list[str | Cell]:

@@ -97,6 +97,7 @@ class VariancePages(Controller):
             ctx,
             "finance_variance.html",
             colleague,
+            request=request,
             title="Why did net change?",
             active_url="/finance",
             until=later.until,
@@ -255,6 +256,7 @@ def _causes_table(
         rows,
         footer=[["Difference", "", change]],
         empty="Net was the same in both.",
+        is_sortable=False,
     )
 
 
@@ -263,7 +265,8 @@ def _nets_table(net_variance: NetVariance, currency: str, earlier: Period, later
         [Cell(one.words, _lines_url(one, currency)), format_money(figures.net, currency)]
         for one, figures in ((earlier, net_variance.earlier), (later, net_variance.later))
     ]
-    return table("nets", f"The two periods, {currency.upper()}", ["Period", "#Net"], rows)
+    return table("nets", f"The two periods, {currency.upper()}", ["Period", "#Net"], rows,
+                 is_sortable=False)  # fmt: skip
 
 
 def _behind_table(
@@ -292,7 +295,8 @@ def _behind_table(
                 (later, net_variance.later),
             )
         ]
-        return table("behind", caption, ["Period", f"#{label}"], rows, footer=[["Change", total]])
+        return table("behind", caption, ["Period", f"#{label}"], rows,
+                     footer=[["Change", total]], is_sortable=False)  # fmt: skip
     rows = [
         [
             contribution_cell(one.contribution_id),
@@ -305,7 +309,8 @@ def _behind_table(
     if rest := component.amount - sum(one.amount for one in changes):
         rows.append(["All others, each of less", "", "", format_signed(rest, currency)])
     columns = ["Gift", "#Paid before", "#Paid after", "#Change of net"]
-    return table("behind", caption, columns, rows, footer=[["Sum", "", "", total]])
+    return table("behind", caption, columns, rows, footer=[["Sum", "", "", total]],
+                 is_sortable=not rest)  # fmt: skip
 
 
 def _lines_url(one: Period, currency: str, **chosen: str) -> str:
