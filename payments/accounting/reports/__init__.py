@@ -16,6 +16,7 @@ recurring              MRR, what subscriptions commit to, and what of it is at r
 recurring_figures      ARR, churn, average and lifetime value, each defined in a sentence
 payouts                what went to the bank, reconciled line by line
 refunds_and_disputes   what was given or taken back, and what needs a response
+sorting                the order of a list that is read page by page
 sources                net by campaign, renewals included
 dispute_rates          disputes by month, beside the networks' thresholds
 freshness              how old the figures are, and what they leave out

@@ -24,6 +24,7 @@ refusals              what is wrong, with what was typed
 reminder_stats        asked for, sent, opened, gave
 report                the contribution report of a period, also as PDF
 report_content        what that report says
+sorting               the order of the tables of a page, by links on their headings
 sources               net by campaign
 tables                tables, ready to print
 transactions          found by anything in them; one contribution
