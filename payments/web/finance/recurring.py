@@ -184,10 +184,14 @@ async def _moved(
         offset=count_parameter(request, "after"),
     )
     query = query_string(currency=currency, month=chosen, after=more)
-    return _moved_table(found, month, currency), f"/finance/recurring{query}#moved" if more else ""
+    is_whole = not (more or request.query_params.get("after"))
+    table_of_month = _moved_table(found, month, currency, is_whole=is_whole)
+    return table_of_month, f"/finance/recurring{query}#moved" if more else ""
 
 
-def _moved_table(moved: Sequence[MovedContribution], month: date, currency: str) -> Table:
+def _moved_table(
+    moved: Sequence[MovedContribution], month: date, currency: str, *, is_whole: bool
+) -> Table:
     rows: list[list[str | Cell]] = [
         [
             contribution_cell(one.contribution_id),
@@ -197,7 +201,8 @@ def _moved_table(moved: Sequence[MovedContribution], month: date, currency: str)
         for one in moved
     ]
     caption = f"What moved in {format_month(month)}, {currency.upper()}, the largest first"
-    return table("moved", caption, ["Gift", "Why", "#Each month"], rows, empty="Nothing moved.")
+    return table("moved", caption, ["Gift", "Why", "#Each month"], rows,
+                 empty="Nothing moved.", is_sortable=is_whole)  # fmt: skip
 
 
 def _committed_table(committed: Sequence[CommittedMrr]) -> Table:

@@ -25,7 +25,7 @@ _MONTH = "%B %Y"
 _NUMBER = re.compile(
     r"[^0-9A-Za-z]*[A-Z$]*[^0-9A-Za-z]*([0-9][0-9,]*(?:\.[0-9]+)?)(?:\s?%)?", re.ASCII
 )
-_ORDER_IN_CAPTION = re.compile(r", (?:the )?(?:newest|oldest|most urgent) first$")
+_ORDER_IN_CAPTION = re.compile(r", (?:the )?(?:newest|oldest|largest|most urgent) first$")
 
 _Key = tuple[bool, str, float, str]
 
