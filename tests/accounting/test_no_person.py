@@ -48,7 +48,10 @@ def unpacked(content: bytes) -> bytes:
 
 
 async def walks(colleague: Colleague, begin: list[str]) -> dict[str, tuple[str, bytes]]:
-    """Follow every link from some pages on. Returns the type and the bytes of each answer."""
+    """Follow every link from some pages on. Returns the type and the bytes of each answer.
+
+    A link that sorts a list shows what is on the page already, so it is left out.
+    """
     waiting, seen = begin, dict[str, tuple[str, bytes]]()
     while waiting:
         address = waiting.pop()
@@ -59,7 +62,8 @@ async def walks(colleague: Colleague, begin: list[str]) -> dict[str, tuple[str, 
         seen[address] = kind, unpacked(answer.content)
         if kind.startswith("text/html"):
             page = Page(answer.text)
-            waiting += [link.partition("#")[0] for link in page.links.values()]
+            links = [link.partition("#")[0] for link in page.links.values()]
+            waiting += [link for link in links if "sort=" not in link]
             waiting += [form.action for form in page.forms if form.method == "get"]
     return seen
 
