@@ -19,7 +19,7 @@ from payments.accounting import chain_verification, daily_totals, integrity, int
 from payments.ledger import hash_chain
 from payments.ledger.posting_rules import LedgerAccount
 from payments.ops import comparisons, reconcile
-from tests.support import command_line, recomputation
+from tests.support import command_line, figures, recomputation
 from tests.support.busy_year import play
 from tests.support.database import copy_database
 from tests.support.database_owner import tampering
@@ -98,7 +98,6 @@ def moved(connection: Connection) -> list[str]:
     return list(connection.scalars(text("SELECT id FROM balance_transactions ORDER BY id")))
 
 
-SUMS = ("payments", "gross", "fees", "refunds", "disputes", "net")
 LISTS = (  # an operation, Stripe's list of the same, and the names of one fact in both
     ("transactions", "balance_transactions", {"id": "id", "balance_change": "net"}),
     ("payouts", "payouts", {"id": "id", "amount": "amount", "status": "status"}),
@@ -128,44 +127,27 @@ async def test_every_figure_of_the_year_is_what_stripes_own_lists_add_up_to(
         known, ours = recomputation.sums(moved, zone, since, until), Counter[tuple[str, str]]()
         for line in months:
             if line["month"] == f"{since:%Y-%m}":
-                ours.update({(line["currency"], name): line[name] for name in SUMS})
+                ours.update({(line["currency"], name): line[name] for name in figures.SUMS})
         for currency in ("usd", "eur", "gbp"):
-            for name in SUMS:
+            for name in figures.SUMS:
                 assert ours[currency, name] == known[currency, name], (since, currency, name)
 
 
 async def test_every_sum_of_a_period_is_what_stripes_own_lists_add_up_to(program: Program) -> None:
-    """By quarter, year and days."""
-    moved, zone = AT_STRIPE["balance_transactions"], program.room.settings.accounting_zone
+    """By quarter, year and days, for programs and in files."""
     begun, over = date(2026, 11, 1), date(2028, 1, 1)
-    for asked, since, until in (
-        ({"period": "all"}, begun, over),
-        ({"period": "2026-Q4"}, begun, date(2027, 1, 1)),
-        ({"period": "2027"}, date(2027, 1, 1), over),
-        ({"period": "2026-12-05..2027-03-23"}, date(2026, 12, 5), date(2027, 3, 23)),
+    for period, since, until in (
+        ("all", begun, over),
+        ("2026-Q4", begun, date(2027, 1, 1)),
+        ("FY2027", date(2027, 1, 1), over),
+        ("2026-12-05..2027-03-23", date(2026, 12, 5), date(2027, 3, 23)),
     ):
-        known = recomputation.sums(moved, zone, since, until)
-        for operation, more in (("overview", ()), ("transactions/totals", ("balance_change",))):
-            for line in (await program.reads(operation, **asked))["totals"]:
-                for name in (*SUMS, *more):
-                    at = line["currency"]
-                    assert line[name] == known[at, name], (operation, asked, at, name)
-        sources = await sums_of_sources(program, asked["period"])
-        for at in ("usd", "eur", "gbp"):
-            assert sources[at, "back"] == known[at, "refunds"] + known[at, "disputes"], asked
-            for name in ("payments", "gross", "fees", "net"):
-                assert sources[at, name] == known[at, name], (asked, at, name)
-
-
-async def sums_of_sources(program: Program, period: str) -> recomputation.Sums:
-    found: recomputation.Sums = Counter()
-    for line in (await program.reads("sources", period=period))["campaigns"]:
-        at = line["currency"]
-        found[at, "gross"] += line["first_payments"] + line["renewals"]
-        found[at, "back"] += line["reversals"]
-        for name in ("payments", "fees", "net"):
-            found[at, name] += line[name]
-    return found
+        zone = program.room.settings.accounting_zone
+        known = recomputation.sums(AT_STRIPE["balance_transactions"], zone, since, until)
+        for what, found in (await figures.all_sums(program, period)).items():
+            for at in ("usd", "eur", "gbp"):
+                for name, value in found[at].items():
+                    assert value == known[at, name], (what, period, at, name)
 
 
 @pytest.mark.parametrize(("operation", "path", "names"), LISTS, ids=[one[0] for one in LISTS])

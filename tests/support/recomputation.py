@@ -39,6 +39,9 @@ def sums(transactions: list[dict[str, Any]], zone: str, since: date, until: date
         day, currency = day_of(one["created"], zone), one["currency"]
         if day >= until:
             continue
+        if one.get("balance_type", "payments") == "payments":
+            found[currency, "closing"] += one["net"]
+            found[currency, "opening"] += one["net"] if day < since else 0
         if day < since:
             continue
         found[currency, "balance_change"] += one["net"]  # of each of Stripe's balances
