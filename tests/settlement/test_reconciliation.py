@@ -19,7 +19,7 @@ from payments.accounting import chain_verification, daily_totals, integrity, int
 from payments.ledger import hash_chain
 from payments.ledger.posting_rules import LedgerAccount
 from payments.ops import comparisons, reconcile
-from tests.support import command_line, figures, recomputation
+from tests.support import command_line, period_sums, recomputation
 from tests.support.busy_year import play
 from tests.support.database import copy_database
 from tests.support.database_owner import tampering
@@ -127,9 +127,9 @@ async def test_every_figure_of_the_year_is_what_stripes_own_lists_add_up_to(
         known, ours = recomputation.sums(moved, zone, since, until), Counter[tuple[str, str]]()
         for line in months:
             if line["month"] == f"{since:%Y-%m}":
-                ours.update({(line["currency"], name): line[name] for name in figures.SUMS})
+                ours.update({(line["currency"], name): line[name] for name in period_sums.SUMS})
         for currency in ("usd", "eur", "gbp"):
-            for name in figures.SUMS:
+            for name in period_sums.SUMS:
                 assert ours[currency, name] == known[currency, name], (since, currency, name)
 
 
@@ -144,7 +144,7 @@ async def test_every_sum_of_a_period_is_what_stripes_own_lists_add_up_to(program
     ):
         zone = program.room.settings.accounting_zone
         known = recomputation.sums(AT_STRIPE["balance_transactions"], zone, since, until)
-        for what, found in (await figures.all_sums(program, period)).items():
+        for what, found in (await period_sums.all_sums(program, period)).items():
             for at in ("usd", "eur", "gbp"):
                 for name, value in found[at].items():
                     assert value == known[at, name], (what, period, at, name)
