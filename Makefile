@@ -9,6 +9,8 @@ TERSER := 5.51.4
 CLIENTS := .interop
 NPM_QUIET := --silent --no-package-lock --no-audit --no-fund
 READY := .venv/.ready
+# One process more than cores: tests wait for browsers and servers a third of their time.
+WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 LISTS := $(addprefix tests/,core/test_isolation.py core/test_limits.py core/test_stripe_writes.py core/test_settings.py \
     test_documents.py test_layout.py test_security_document.py test_words.py infra/test_sql_texts.py infra/test_schema.py \
     safety/test_data_inventory.py \
@@ -32,7 +34,7 @@ demo: $(READY) ## Run everything on this machine, with a year of history to clic
 	@$(BIN)/payments demo
 
 test: $(READY) node_modules/.bin/stripe ## Run the tests, in an order of chance whose seed is printed
-	$(BIN)/pytest -n auto --dist worksteal --durations 15
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 15
 
 check: $(READY) ## Lint, format, types, who may import whom: seconds, once mypy has its cache
 	$(BIN)/ruff check

@@ -29,8 +29,10 @@ OPEN_ALERTS = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER 
 
 
 async def history(room: Newsroom) -> list[tuple[object, ...]]:
+    """All that was done, as it was written: at one moment of a clock that stands, much is done."""
     return await room.rows(
-        "SELECT kind, actor FROM subscription_changes WHERE done_at IS NOT NULL ORDER BY done_at"
+        "SELECT kind, actor FROM subscription_changes WHERE done_at IS NOT NULL"
+        " ORDER BY done_at, CAST(CAST(xmin AS text) AS bigint), kind DESC"
     )
 
 
