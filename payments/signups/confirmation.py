@@ -26,8 +26,8 @@ from payments.infra.context import Context
 from payments.mail import delivery, render, smtp
 from payments.mail.delivery import Claim
 from payments.mail.smtp import Envelope, SendResult
-from payments.signups import address_vault, suppression
-from payments.signups.signup import CONFIRMATION_LIFETIME, KEY_STORE, Signup
+from payments.signups import address_vault, signup, suppression
+from payments.signups.signup import CONFIRMATION_LIFETIME, Signup
 from payments.signups.suppression import SuppressionReason
 
 log = structlog.get_logger("payments.signups.confirmation")
@@ -209,12 +209,7 @@ async def _send(ctx: Context, kind: SignupKind[Row], row_id: str) -> bool:
                 key_settings, row.associated_data, row.address_ciphertext
             )
         except address_vault.KeyUnreadable:
-            await alerts.raise_alert(
-                session,
-                AlertKind.ADDRESS_KEYS_UNREADABLE,
-                object_id=KEY_STORE,
-                now=ctx.now(),
-            )
+            await signup.note_key_store(session, is_readable=False, now=ctx.now())
             return False
         if address is None:
             await _remove(session, key_settings, row)

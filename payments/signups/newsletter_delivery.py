@@ -89,10 +89,12 @@ async def deliver(ctx: Context, row_id: str) -> None:
     try:
         address = newsletter.decrypt_address(ctx.settings, row)
     except address_vault.KeyUnreadable:
-        await signup.note_key_store(ctx, is_readable=False)
+        async with ctx.sessions.begin() as session:
+            await signup.note_key_store(session, is_readable=False, now=ctx.now())
         await _schedule_retry(ctx, row_id)
         return
-    await signup.note_key_store(ctx, is_readable=True)
+    async with ctx.sessions.begin() as session:
+        await signup.note_key_store(session, is_readable=True, now=ctx.now())
     if address is None:
         await _close(ctx, row_id, SignupState.UNDELIVERED)
         return

@@ -127,9 +127,11 @@ async def send(ctx: Context, reminder_id: str) -> None:
     try:
         address = address_vault.decrypt(ctx.settings, row.associated_data, row.address_ciphertext)
     except address_vault.KeyUnreadable:
-        await signup.note_key_store(ctx, is_readable=False)  # and it is enqueued again in an hour
+        async with ctx.sessions.begin() as session:  # and it is enqueued again in an hour
+            await signup.note_key_store(session, is_readable=False, now=ctx.now())
     else:
-        await signup.note_key_store(ctx, is_readable=True)
+        async with ctx.sessions.begin() as session:
+            await signup.note_key_store(session, is_readable=True, now=ctx.now())
         await _send_to(ctx, row, address)
 
 

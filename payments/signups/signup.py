@@ -90,12 +90,10 @@ async def destroy_keys(
     return destroyed
 
 
-async def note_key_store(ctx: Context, *, is_readable: bool) -> None:
+async def note_key_store(session: AsyncSession, *, is_readable: bool, now: datetime) -> None:
     """Open the alert that an address cannot be read here, or close it."""
     change = alerts.close if is_readable else alerts.raise_alert
-    async with ctx.sessions.begin() as session:
-        kind = AlertKind.ADDRESS_KEYS_UNREADABLE
-        await change(session, kind, object_id=KEY_STORE, now=ctx.now())
+    await change(session, AlertKind.ADDRESS_KEYS_UNREADABLE, object_id=KEY_STORE, now=now)
 
 
 async def destroy_orphaned_keys(

@@ -1,6 +1,6 @@
 """A past that several files of these tests begin after; it is played once."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +8,8 @@ import uvloop
 from stripe.params import RefundCreateParams
 
 from payments.accounting import daily_totals
+from payments.staff.accounts import Role
+from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.newsroom import Newsroom
 from tests.support.packs import makes_three_packs
 from tests.support.past import has_given
@@ -19,6 +21,18 @@ def two_months(cluster: str) -> Iterator[Snapshot]:
     """Gifts of three frequencies and currencies, one refunded in part, and payouts."""
     with take_snapshot(cluster, gives_for_two_months, accounting_zone="Europe/Amsterdam") as taken:
         yield taken
+
+
+@pytest.fixture
+async def ada(cluster: str, two_months: Snapshot) -> AsyncIterator[Colleague]:
+    """A colleague of finance, in a newsroom with two months of gifts."""
+    async with (
+        restore_newsroom(cluster, two_months) as room,
+        open_colleague_browser(room, "Ada", Role.FINANCE) as ada,
+    ):
+        await ada.opens_link()
+        yield ada
+        assert await room.failed_integrity_checks() == []
 
 
 async def gives_for_two_months(room: Newsroom) -> None:

@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,28 +21,14 @@ from pypdf import PdfReader
 
 from payments.accounting import report_mail
 from payments.accounting.reports.stripe_balance import BALANCE_MOVEMENTS
-from payments.staff.accounts import Role
 from payments.web.finance.period_close import BALANCE_LABELS
 from tests.support import command_line
-from tests.support.colleague import Colleague, open_colleague_browser
+from tests.support.colleague import Colleague
 from tests.support.mail import execute
 from tests.support.newsroom import Mail, Newsroom
-from tests.support.snapshot import Snapshot, restore_newsroom
 
 pytestmark = pytest.mark.anyio
 ZONE = ZoneInfo("Europe/Amsterdam")
-
-
-@pytest.fixture
-async def ada(cluster: str, two_months: Snapshot) -> AsyncIterator[Colleague]:
-    """A colleague of finance, in a newsroom with two months of gifts."""
-    async with (
-        restore_newsroom(cluster, two_months) as room,
-        open_colleague_browser(room, "Ada", Role.FINANCE) as ada,
-    ):
-        await ada.opens_link()
-        yield ada
-        assert await room.failed_integrity_checks() == []
 
 
 def text_of(pdf: bytes) -> str:

@@ -5,32 +5,17 @@ import csv
 import io
 import os
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from payments.accounting.exports.record_files import COLUMNS, RecordKind
-from payments.staff.accounts import Role
 from tests.support import command_line
-from tests.support.colleague import Colleague, open_colleague_browser
+from tests.support.colleague import Colleague
 from tests.support.newsroom import Newsroom
-from tests.support.snapshot import Snapshot, restore_newsroom
 
 pytestmark = pytest.mark.anyio
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export-columns.md"
-
-
-@pytest.fixture
-async def ada(cluster: str, two_months: Snapshot) -> AsyncIterator[Colleague]:
-    """A colleague of finance, in a newsroom with two months of gifts."""
-    async with (
-        restore_newsroom(cluster, two_months) as room,
-        open_colleague_browser(room, "Ada", Role.FINANCE) as ada,
-    ):
-        await ada.opens_link()
-        yield ada
-        assert await room.failed_integrity_checks() == []
 
 
 async def rows_of(ada: Colleague, address: str) -> list[dict[str, str]]:

@@ -66,6 +66,24 @@ class CurrencySum(msgspec.Struct, frozen=True):
     net: int
 
 
+class StripeBalance(msgspec.Struct, frozen=True):
+    """What Stripe held in one currency: `closing` is `opening` and every movement, below zero for
+    what left.
+    """
+
+    opening: int
+    gross: int
+    fees: int
+    refunds: int
+    disputes: int
+    other: int
+    fx: int
+    reserved: int
+    bank: int
+    suspense: int
+    closing: int
+
+
 async def about(ctx: Context, session: AsyncSession) -> About:
     """Return what is to be known of figures that are read now."""
     fresh = await freshness.get(session, ctx.now())

@@ -20,6 +20,7 @@ from payments.web.finance import period_close as period_pages
 from payments.web.finance_api.access import API_PREFIX, TokenOnly, export_grant
 from payments.web.finance_api.answers import (
     About,
+    StripeBalance,
     about,
     month,
     refusals,
@@ -75,23 +76,10 @@ class Periods(msgspec.Struct, frozen=True):
     closings: Sequence[ClosingLine]
 
 
-class BalanceLine(msgspec.Struct, frozen=True):
-    """What Stripe held in a currency: `closing` is `opening` and every movement, below zero for
-    what left.
-    """
+class BalanceLine(StripeBalance, frozen=True):
+    """What Stripe held in a currency."""
 
     currency: str
-    opening: int
-    gross: int
-    fees: int
-    refunds: int
-    disputes: int
-    other: int
-    fx: int
-    reserved: int
-    bank: int
-    suspense: int
-    closing: int
 
 
 class MonthOfBooks(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from payments.infra.context import Context
 from payments.staff.api_tokens import TokenScope
 from payments.web.finance import report as report_page
 from payments.web.finance_api.access import API_PREFIX, TokenOnly
-from payments.web.finance_api.answers import About, about, refusals
+from payments.web.finance_api.answers import About, StripeBalance, about, refusals
 from payments.web.finance_api.parameters import PERIOD_PARAMETERS
 from payments.web.forms import AnyRequest
 
@@ -40,22 +40,6 @@ class ReportTotal(ReportSums, frozen=True):
     first_time_payers: int
 
 
-class ReportBalance(msgspec.Struct, frozen=True):
-    """What Stripe held: `closing` is `opening` and every movement."""
-
-    opening: int
-    gross: int
-    fees: int
-    refunds: int
-    disputes: int
-    other: int
-    fx: int
-    reserved: int
-    bank: int
-    suspense: int
-    closing: int
-
-
 class ReportCounts(msgspec.Struct, frozen=True):
     """How many refunds, disputes and payouts there were, and how many came back."""
 
@@ -77,7 +61,7 @@ class ReportCurrency(msgspec.Struct, frozen=True):
     total: ReportTotal
     same_period_last_year: ReportSums
     other_income: ReportSums | None
-    stripe_balance: ReportBalance
+    stripe_balance: StripeBalance
     corrected: Mapping[str, int]
     counts: ReportCounts
 
